@@ -1,0 +1,107 @@
+"""Every error this package raises on purpose. Each names the thing at fault and the remedy.
+
+    AffectError
+    ├── InputError              the caller's input or option is at fault; the CLI exits 2 with one line
+    │   ├── MediaNotFound       no such file, or a directory
+    │   ├── UnreadableMedia     empty, damaged, or not media at all
+    │   ├── MediaTooLong        longer than `--max-duration`
+    │   ├── ImageTooLarge       more pixels than the limit (decompression bombs)
+    │   ├── TranscriptError     a subtitle or transcript that cannot be read
+    │   ├── TrackFileError      an OpenFace / py-feat file that cannot be read
+    │   ├── PromptError         a prompt file or its variables
+    │   └── OptionError         an option or a configuration value
+    ├── MissingDependency       an optional package is not installed
+    ├── ModelError              weights that are missing, damaged, or of another model
+    └── EngineError             the language model's server or runtime failed
+        └── EngineUnreachable   nothing answers at the base URL
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "AffectError",
+    "EngineError",
+    "EngineUnreachable",
+    "ImageTooLarge",
+    "InputError",
+    "MediaNotFound",
+    "MediaTooLong",
+    "MissingDependency",
+    "ModelError",
+    "OptionError",
+    "PromptError",
+    "TrackFileError",
+    "TranscriptError",
+    "UnreadableMedia",
+]
+
+
+class AffectError(Exception):
+    """Base of the tree: `what` names the thing at fault, `remedy` says what to do about it."""
+
+    exit_code = 1
+
+    def __init__(self, what: str, remedy: str = "") -> None:
+        self.what = what
+        self.remedy = remedy
+        super().__init__(f"{what}; {remedy}" if remedy else what)
+
+    def __reduce__(self) -> tuple[type[AffectError], tuple[str, str]]:
+        # Two arguments, one message: without this the error cannot cross a process boundary.
+        return type(self), (self.what, self.remedy)
+
+
+class InputError(AffectError):
+    """What the caller handed in is at fault."""
+
+    exit_code = 2
+
+
+class MediaNotFound(InputError):
+    """No file at this path, or a directory where a file was expected."""
+
+
+class UnreadableMedia(InputError):
+    """The file is empty, damaged, or holds neither pictures nor sound."""
+
+
+class MediaTooLong(InputError):
+    """The clip is longer than the limit in force."""
+
+
+class ImageTooLarge(InputError):
+    """A picture holds more pixels than the limit in force."""
+
+
+class TranscriptError(InputError):
+    """A subtitle or transcript file cannot be read."""
+
+
+class TrackFileError(InputError):
+    """An exported track (OpenFace, py-feat) cannot be read."""
+
+
+class PromptError(InputError):
+    """A prompt file is malformed, or its variables do not fit."""
+
+
+class OptionError(InputError):
+    """An option's or a configuration's value is not allowed."""
+
+
+class MissingDependency(AffectError):
+    """An optional package is needed for what was asked."""
+
+    exit_code = 2
+
+
+class ModelError(AffectError):
+    """Model weights are missing, damaged, or belong to another model."""
+
+
+class EngineError(AffectError):
+    """The language model's server or runtime failed."""
+
+
+class EngineUnreachable(EngineError):
+    """Nothing answers at the engine's base URL."""
