@@ -1,0 +1,43 @@
+# Every target prepares `.venv` first; the second time that costs well under three seconds.
+
+# The first Python that runs (a pyenv shim may exist and fail) and is 3.11 or 3.12. `make PYTHON=/path/to/python` wins.
+PYTHON ?= $(shell for p in python3 python3.12 python3.11; do \
+	"$$p" -c 'import sys; sys.exit(sys.version_info[:2] not in ((3, 11), (3, 12)))' >/dev/null 2>&1 && echo "$$p" && break; \
+	done)
+CLIP ?= examples/astronaut_smile.mp4
+PYTEST_ARGS ?=
+BIN := .venv/bin
+
+.DEFAULT_GOAL := help
+.PHONY: help setup explain test test-slow check bench bench-au
+
+help: ## list the targets
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | awk -F '\t' '{printf "  make %-10s %s\n", $$1, $$2}'
+
+setup: ## prepare .venv, and nothing else
+	@py="$(PYTHON)"; if [ -z "$$py" ]; then \
+		echo "No Python 3.11 or 3.12 runs here. Install one, or name it: make PYTHON=/path/to/python3.12" >&2; exit 1; fi; \
+	"$$py" tools/bootstrap.py
+
+explain: setup ## explain a clip: make explain CLIP=path
+	@$(BIN)/affectgpt explain "$(CLIP)"
+
+test: setup ## the fast tests
+	@$(BIN)/python -m pytest -m "not slow" $(PYTEST_ARGS)
+
+test-slow: setup ## the tests that take more than about five seconds each
+	@$(BIN)/python -m pytest -m slow $(PYTEST_ARGS)
+
+check: setup ## lint, format, types, import contracts, pins, docs
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
+	$(BIN)/python tools/check_docs.py
+	$(BIN)/python tools/check_pins.py
+
+bench: setup ## speed and memory, printed as JSON
+	@$(BIN)/python tests/bench/bench.py
+
+bench-au: setup ## action units against posed emotions, printed as JSON; needs the shared recordings
+	@$(BIN)/python tests/bench/bench_au.py

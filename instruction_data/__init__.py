@@ -1,0 +1,1 @@
+"""Builders and filters that make InstructionExample rows, with a data card."""

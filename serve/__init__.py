@@ -1,0 +1,1 @@
+"""The gateway, the launcher of the model server, and the chat page."""
