@@ -1,0 +1,124 @@
+"""Each claim of an explanation against the observation it cites: whether the evidence carries the words.
+
+A sentence is a claim when it cites an observation or names a cue. It is *supported* when every id exists, every cue it
+names is the cue of an observation it cites, and direction, intensity and numbers agree with that observation;
+*contradicted* when one of these fails; *uncited* when it names observed cues and cites nothing. A sentence that
+neither cites nor names a cue (a hedge, an alternative) claims no observation and is not counted.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+
+from affectgpt.mentions import Mention, find_mentions, find_quotes
+from affectgpt.records import CheckedClaim, Claim, Explanation, Grounding, Modality, Observation, Observations, Verdict
+
+__all__ = ["check", "check_claim"]
+
+_NUMBER = re.compile(r"(?<![A-Za-z0-9.])[+\-−]?\d+(?:\.\d+)?(?![A-Za-z0-9])")
+_SCALE = re.compile(r"\b(?:of|out of)\s+5\b|/\s*5\b")
+_ABSENCE = re.compile(
+    r"\b(?:no|not|without|nothing|never|missing|unknown|absent|unreliable|lacks?|left out|cannot)\b", re.I
+)
+
+
+def check(explanation: Explanation, observations: Observations) -> Grounding:
+    """Check every claim; the conclusion's label and numbers are not claims of observation."""
+    known = observations.by_id()
+    checked = (check_claim(claim, known) for claim in explanation.claims)
+    return Grounding(tuple(c for c in checked if c is not None))
+
+
+def check_claim(claim: Claim, known: Mapping[str, Observation]) -> CheckedClaim | None:
+    """The verdict on one sentence, or None where it claims no observation."""
+    mentions = find_mentions(claim.text)
+    quotes = find_quotes(claim.text)
+    if not claim.cites and not mentions and claim.section == "interpretation":
+        return None
+    if unknown := [i for i in claim.cites if i not in known]:
+        return CheckedClaim(claim, Verdict.CONTRADICTED, f"there is no observation {', '.join(unknown)}")
+    cited = [known[i] for i in claim.cites]
+    reason = next(_faults(claim, mentions, quotes, cited, known), "")
+    if reason:
+        return CheckedClaim(claim, Verdict.CONTRADICTED, reason)
+    if not claim.cites:
+        return CheckedClaim(claim, Verdict.UNCITED, "names what was observed and cites nothing")
+    return CheckedClaim(claim, Verdict.SUPPORTED)
+
+
+def _faults(
+    claim: Claim,
+    mentions: Sequence[Mention],
+    quotes: Sequence[str],
+    cited: Sequence[Observation],
+    known: Mapping[str, Observation],
+) -> Iterator[str]:
+    pool = cited or list(known.values())
+    for mention in mentions:
+        yield from _fault_of(mention, pool, bool(cited))
+    for quote in quotes:
+        if not any(_fold(quote) in _fold(o.quote or o.text) for o in pool):
+            yield f"nobody is quoted as saying {quote[:60]!r}"
+    if cited:
+        yield from _numbers(claim.text, cited)
+        if claim.section == "observations":
+            yield from _empty(claim, mentions, quotes, cited)
+
+
+def _fault_of(mention: Mention, pool: Sequence[Observation], is_cited: bool) -> Iterator[str]:
+    """A cue named against the observations it may rest on."""
+    same = [o for o in pool if o.cue == mention.cue]
+    if not same:
+        if not mention.negated:
+            where = "the citation does not show" if is_cited else "was not observed"
+            yield f"{mention.words!r} names {mention.cue}, which {where}"
+        return
+    if mention.negated:
+        yield f"{mention.words!r} denies {mention.cue}, which was observed"
+    elif mention.levels and not any(o.level in mention.levels for o in same):
+        yield f"{mention.words!r} is called {mention.level_word}, observed is {same[0].text.split(',')[0]!r}"
+    elif mention.direction and not any(_direction(o) == mention.direction for o in same):
+        yield f"{mention.words!r} goes the other way than {same[0].text.split(',')[0]!r}"
+
+
+def _direction(o: Observation) -> int:
+    if o.modality is not Modality.VOICE or o.level in (None, "near"):
+        return 0
+    return 1 if str(o.level).endswith("higher") else -1
+
+
+def _numbers(text: str, cited: Sequence[Observation]) -> Iterator[str]:
+    """Numbers in a claim, outside citations and quotes, must stand in a cited observation."""
+    shown = {n for o in cited for n in _read_numbers(o.text)}
+    bare = re.sub(r"\[[^\]]*\]", " ", text)
+    for quote in find_quotes(bare):
+        bare = bare.replace(quote, " ")
+    for number in _read_numbers(_SCALE.sub(" ", bare)):
+        if number not in shown:
+            yield f"the number {number:g} stands in no cited observation"
+
+
+def _read_numbers(text: str) -> list[float]:
+    plain = text.replace("–", " ").replace("—", " ")
+    return [abs(float(n.replace("−", "-"))) for n in _NUMBER.findall(plain)]
+
+
+def _empty(
+    claim: Claim, mentions: Sequence[Mention], quotes: Sequence[str], cited: Sequence[Observation]
+) -> Iterator[str]:
+    """A key observation must say what it cites: name the cue, quote the words, or state the absence."""
+    named = {m.cue for m in mentions}
+    for o in cited:
+        if o.is_missing:
+            if not _ABSENCE.search(claim.text):
+                yield f"{o.id} states an absence, the claim does not"
+        elif o.quote is not None:
+            if not quotes:
+                yield f"{o.id} is a quote, the claim does not quote it"
+        elif o.cue not in named:
+            yield f"the claim cites {o.id} and does not name {o.cue}"
+
+
+def _fold(text: str) -> str:
+    return re.sub(r"\W+", " ", text).strip().casefold()

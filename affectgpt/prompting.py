@@ -1,0 +1,140 @@
+"""The one renderer: prompts/*.yaml and a clip's observations in, chat messages out.
+
+Training, batch, serving and evaluation call the same `render`, so that what a model was taught is what it is asked.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+from string import Formatter
+from typing import Any
+
+import yaml
+
+from affectgpt.answers import FORMS, answer_schema
+from affectgpt.errors import PromptError
+from affectgpt.records import Message, Observations, Prompt
+
+__all__ = ["PromptLibrary", "PromptTemplate", "observation_lines", "shipped_folder"]
+
+_FIELDS = {"id", "version", "description", "variables", "answer", "system", "user"}
+_TEMPLATE_TOKEN = re.compile(r"<\|[^|>\n]{0,64}\|>|</?s>|\[/?INST\]|<(?:bos|eos|start_of_turn|end_of_turn)>")
+"""Control tokens of the chat templates in use (ChatML, Llama, Mistral, Gemma): in a variable they are an attack."""
+
+
+@dataclass(frozen=True, slots=True)
+class PromptTemplate:
+    """One prompt file: texts with `{variable}` places, the declared variables and the name of the answer's form."""
+
+    id: str
+    version: str
+    description: str
+    variables: tuple[str, ...]
+    answer: str
+    system: str
+    user: str
+
+    def render(self, **variables: str) -> Prompt:
+        """Fill the places.
+
+        Raises:
+            PromptError: a variable is missing, or was not declared.
+        """
+        if set(variables) != set(self.variables):
+            missing, extra = set(self.variables) - set(variables), set(variables) - set(self.variables)
+            raise PromptError(
+                f"prompt {self.id!r} takes {sorted(self.variables)}",
+                f"missing {sorted(missing)}, not declared {sorted(extra)}",
+            )
+        safe = {name: disarm(value) for name, value in variables.items()}
+        messages = [Message("system", self.system.format_map(safe))] if self.system else []
+        messages.append(Message("user", self.user.format_map(safe)))
+        return Prompt(tuple(messages), self.id, self.version, answer_schema(self.answer))
+
+
+def disarm(text: str) -> str:
+    """Break chat-template control tokens in untrusted text so that no tokenizer reads them as structure."""
+    while (broken := _TEMPLATE_TOKEN.sub(lambda m: re.sub(r"[<>|\[\]]", "·", m.group()), text)) != text:
+        text = broken
+    return text
+
+
+def observation_lines(observations: Observations) -> str:
+    """The observations as every prompt shows them: `[F1] …`, a line each."""
+    return "\n".join(o.line.replace("\n", " ") for o in observations.items) or "none"
+
+
+class PromptLibrary:
+    """The prompts of one folder, by id."""
+
+    def __init__(self, folder: Path | None = None) -> None:
+        self.folder = folder or shipped_folder()
+        self._templates = {t.id: t for t in map(_read, sorted(self.folder.glob("*.yaml")))}
+        if not self._templates:
+            raise PromptError(f"no prompts (*.yaml) in {self.folder}", "name a folder that holds prompt files")
+
+    def ids(self) -> tuple[str, ...]:
+        """Ids of all prompts, sorted."""
+        return tuple(sorted(self._templates))
+
+    def get(self, prompt_id: str) -> PromptTemplate:
+        """One prompt.
+
+        Raises:
+            PromptError: no prompt has this id.
+        """
+        try:
+            return self._templates[prompt_id]
+        except KeyError:
+            raise PromptError(f"no prompt {prompt_id!r}", f"there are {', '.join(self.ids())}") from None
+
+    def render(self, prompt_id: str, observations: Observations, **variables: str) -> Prompt:
+        """Render one prompt over a clip's observations."""
+        return self.get(prompt_id).render(observations=observation_lines(observations), **variables)
+
+
+@cache
+def shipped_folder() -> Path:
+    """Where the shipped prompts lie: inside the installed package, or beside it in a checkout."""
+    inside = Path(str(files("affectgpt"))) / "prompts"
+    return inside if inside.is_dir() else inside.parents[1] / "prompts"
+
+
+def _read(path: Path) -> PromptTemplate:
+    try:
+        row = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as e:
+        raise PromptError(f"prompt file {path} cannot be read: {e}", "mend the YAML") from None
+    if not isinstance(row, Mapping) or set(row) - _FIELDS or _FIELDS - {"description"} - set(row):
+        raise PromptError(f"prompt file {path} must hold exactly {sorted(_FIELDS)}", "mend the keys")
+    _check(path, row)
+    texts: dict[str, Any] = {k: str(row.get(k, "")) for k in _FIELDS - {"variables"}}
+    return PromptTemplate(variables=tuple(row["variables"]), **texts)
+
+
+def _check(path: Path, row: Mapping[str, Any]) -> None:
+    try:
+        used = set(_places(row["system"])) | set(_places(row["user"]))
+    except (ValueError, TypeError) as e:
+        raise PromptError(
+            f"prompt file {path} has a malformed place: {e}", "write {name}, and {{ }} for braces"
+        ) from None
+    declared = row["variables"]
+    if not isinstance(declared, list) or used != set(declared):
+        raise PromptError(f"prompt file {path} uses {sorted(used)} and declares {declared}", "make the two agree")
+    if row["answer"] not in FORMS:
+        raise PromptError(f"prompt file {path}: no answer form {row['answer']!r}", f"use {' or '.join(FORMS)}")
+
+
+def _places(text: str) -> Iterable[str]:
+    for _, name, spec, conversion in Formatter().parse(text):
+        if name is None:
+            continue
+        if not name.isidentifier() or spec or conversion:
+            raise ValueError(f"{{{name}}}")
+        yield name
