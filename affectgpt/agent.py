@@ -1,0 +1,302 @@
+"""From a clip to an outcome: the only file that knows the order of the steps.
+
+open -> face and voice, side by side -> speech -> tell -> answer -> check. A modality that cannot be read is stated as
+missing and never stops the others; what the caller got wrong (an option, a transcript, an exported track) does stop.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, Protocol, TypeVar
+
+from affectgpt import grounding, media, textualize
+from affectgpt.errors import MediaNotFound, OptionError, TranscriptError, UnreadableMedia
+from affectgpt.parsing import parse
+from affectgpt.prompting import PromptLibrary
+from affectgpt.readers import AgentOptions, open_face_reader, open_transcriber, open_voice_reader
+from affectgpt.records import (
+    Clip,
+    Explanation,
+    FaceTrack,
+    Frame,
+    Modality,
+    Observations,
+    Outcome,
+    Transcript,
+    TranscriptSource,
+    UnparsedAnswer,
+    VoiceTrack,
+    Waveform,
+)
+from affectgpt.versions import loaded_versions
+
+if TYPE_CHECKING:
+    from affectgpt.engines.engine import Engine
+    from affectgpt.perceive.face import FaceReader
+    from affectgpt.perceive.speech import Transcriber
+    from affectgpt.perceive.voice import VoiceReader
+
+__all__ = ["STAGES", "TRANSCRIPT_SUFFIXES", "AffectAgent", "Progress", "Senses", "quiet"]
+
+STAGES: Final = ("open", "face", "voice", "speech", "tell", "answer", "check")
+"""Every stage that `Progress` may name, in order; face and voice run side by side."""
+
+TRANSCRIPT_SUFFIXES: Final = frozenset({".srt", ".vtt", ".txt"})
+"""A path that ends so is a transcript-only job: there is no clip."""
+
+PROMPT_ID: Final = "explain"
+
+_REFUSALS: Final = {
+    setting: f"not read {where}: the EU AI Act, Art. 5(1)(f), prohibits inferring emotion there from face or voice"
+    for setting, where in (("workplace", "at a workplace"), ("education", "in education"))
+}
+
+_T = TypeVar("_T", Frame, Waveform)
+_R = TypeVar("_R")
+
+
+class Progress(Protocol):
+    """Told how far a stage is: `fraction` in [0, 1], None while unknown, 1.0 when the stage is over."""
+
+    def __call__(self, stage: str, fraction: float | None, detail: str = "") -> None:
+        """Called from the reading threads too, some ten times a second at most a stage."""
+
+
+def quiet(stage: str, fraction: float | None, detail: str = "") -> None:
+    """A `Progress` that says nothing."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Senses:
+    """What the readers gave for one clip: a track or None a modality, and why there is none, in words (`failures`).
+
+    `timings_s` holds the wall seconds of each stage; face and voice overlap.
+    """
+
+    clip: Clip | None = None
+    face: FaceTrack | None = None
+    voice: VoiceTrack | None = None
+    transcript: Transcript | None = None
+    failures: Mapping[Modality, str] = field(default_factory=dict)
+    timings_s: Mapping[str, float] = field(default_factory=dict)
+
+
+class AffectAgent:
+    """Senses a clip, tells what it sensed, asks one engine, and checks every claim of the answer.
+
+    `engine` None stops after the observations. Readers given here replace those that the options name.
+    """
+
+    def __init__(
+        self,
+        engine: Engine | None,
+        options: AgentOptions | None = None,
+        *,
+        prompts: PromptLibrary | None = None,
+        face: FaceReader | None = None,
+        voice: VoiceReader | None = None,
+        transcriber: Transcriber | None = None,
+    ) -> None:
+        self.engine = engine
+        self.options = options or AgentOptions()
+        self._prompts = prompts
+        self._face = face
+        self._voice = voice
+        self._transcriber = transcriber
+
+    def check(self, path: Path | str | None) -> None:
+        """Raise what `sense` would raise on opening this path; nothing is decoded."""
+        self._open(path, _Job(quiet))
+
+    def sense(self, path: Path | str | None, progress: Progress = quiet) -> Senses:
+        """Read a clip, or a transcript alone (a .srt, .vtt or .txt path, or None with the words in the options).
+
+        Raises:
+            InputError: no such file, unreadable, too long, or options that contradict it.
+            ModelError, MissingDependency: a reader that was asked for cannot be had.
+            UnreadableMedia: also where every modality asked for failed to decode.
+        """
+        job = _Job(progress)
+        clip, transcript_path = self._open(path, job)
+        failures, asked = _absences(clip, self.options)
+        broken: dict[Modality, UnreadableMedia] = {}
+        face, voice = self._read_tracks(clip, asked, job, broken)
+        transcript = None
+        if Modality.SPEECH in asked:
+            with job.stage("speech"):
+                transcript = self._read_speech(clip, transcript_path, failures)
+        if broken and face is None and voice is None and not (transcript and transcript.utterances):
+            raise next(iter(broken.values()))
+        failures |= {modality: f"{modality} could not be read: {error.what}" for modality, error in broken.items()}
+        return Senses(clip, face, voice, transcript, failures, job.timings_s)
+
+    def observe(self, senses: Senses) -> Observations:
+        """What was sensed as numbered observations, what is missing among them."""
+        told = textualize.Sensed(senses.face, senses.voice, senses.transcript, senses.failures)
+        top_k = self.options.top_k
+        return textualize.tell(told, None if top_k is None else dict.fromkeys(Modality, top_k))
+
+    def conclude(self, senses: Senses, progress: Progress = quiet) -> Outcome:
+        """Observations, and the engine's answer to them, checked claim by claim.
+
+        The answer is None without an engine, and where nothing but absences was observed: a model asked about no
+        evidence can only invent some.
+
+        Raises:
+            EngineError: the engine failed.
+        """
+        job = _Job(progress)
+        with job.stage("tell"):
+            observations = self.observe(senses)
+        outcome = Outcome(senses.clip, observations, None, senses.transcript)
+        if self.engine is not None and any(not o.is_missing for o in observations.items):
+            outcome = self._answer(outcome, self.engine, job)
+        readers = {
+            f"{name} reader": track.reader
+            for name, track in (("face", senses.face), ("voice", senses.voice))
+            if track is not None
+        }
+        return replace(
+            outcome, timings_s={**senses.timings_s, **job.timings_s}, versions={**loaded_versions(), **readers}
+        )
+
+    def explain(self, path: Path | str | None, progress: Progress = quiet) -> Outcome:
+        """`conclude(sense(path))`."""
+        return self.conclude(self.sense(path, progress), progress)
+
+    def _open(self, path: Path | str | None, job: _Job) -> tuple[Clip | None, Path | None]:
+        """The clip, or None and the transcript's path."""
+        speech = self.options.speech
+        if path is None:
+            if speech.text is None and speech.path is None:
+                raise OptionError("neither a clip nor a transcript", "give a path, or the words with --transcript")
+            return None, speech.path
+        path = Path(path)
+        if path.suffix.lower() in TRANSCRIPT_SUFFIXES:
+            if speech.text is not None or speech.path is not None:
+                raise OptionError(f"{path} is itself a transcript", "leave --transcript and --transcript-file out")
+            if not path.is_file():
+                raise MediaNotFound(f"no transcript at {path}", "check the path")
+            return None, path
+        with job.stage("open"):
+            return media.open_clip(path, max_duration_s=self.options.max_duration_s), speech.path
+
+    def _read_tracks(
+        self, clip: Clip | None, asked: frozenset[Modality], job: _Job, broken: dict[Modality, UnreadableMedia]
+    ) -> tuple[FaceTrack | None, VoiceTrack | None]:
+        """Face and voice, each in a thread of its own: decoding and mediapipe leave Python's lock free."""
+        if clip is None:
+            return None, None
+
+        def read(modality: Modality, reading: Callable[[Clip, _Job], _R]) -> _R | None:
+            if modality not in asked:
+                return None
+            try:
+                with job.stage(modality.value):
+                    return reading(clip, job)
+            except UnreadableMedia as error:
+                broken[modality] = error
+                return None
+
+        with ThreadPoolExecutor(1, thread_name_prefix="face") as pool, job.stopping():
+            face = pool.submit(read, Modality.FACE, self._read_face)
+            voice = read(Modality.VOICE, self._read_voice)
+            return face.result(), voice
+
+    def _read_face(self, clip: Clip, job: _Job) -> FaceTrack:
+        options = self.options.face
+        reader = self._face or open_face_reader(options)
+        frames = media.frames(clip, options.rate_hz, backend=options.backend)
+        return reader.read(job.watch("face", frames, clip.duration_s, lambda f: f.time_s), subject=options.subject)
+
+    def _read_voice(self, clip: Clip, job: _Job) -> VoiceTrack:
+        reader = self._voice or open_voice_reader(self.options.voice_reader)
+        return reader.read(job.watch("voice", media.waveform(clip), clip.duration_s, lambda w: w.start_s))
+
+    def _read_speech(self, clip: Clip | None, path: Path | None, failures: dict[Modality, str]) -> Transcript:
+        """The words. A transcript that was named must be readable; one merely found beside the clip may fail."""
+        from affectgpt.perceive.speech import find_transcript
+
+        options = self.options.speech
+        transcriber = self._transcriber or open_transcriber(options)
+        try:
+            return find_transcript(clip, transcript=options.text, transcript_path=path, transcriber=transcriber)
+        except (TranscriptError, UnreadableMedia) as error:
+            if clip is None or path is not None:
+                raise
+            failures[Modality.SPEECH] = f"speech could not be read: {error.what}"
+            return Transcript((), TranscriptSource.NONE)
+
+    def _answer(self, outcome: Outcome, engine: Engine, job: _Job) -> Outcome:
+        prompts = self._prompts = self._prompts or PromptLibrary()
+        prompt = prompts.render(PROMPT_ID, outcome.observations)
+        with job.stage("answer"):
+            (completion,) = engine.generate([prompt], self.options.sampling)
+        with job.stage("check"):
+            answer: Explanation | UnparsedAnswer = parse(completion)
+            if isinstance(answer, Explanation):
+                answer = replace(answer, grounding=grounding.check(answer, outcome.observations))
+        return replace(outcome, answer=answer, completion=completion)
+
+
+def _absences(clip: Clip | None, options: AgentOptions) -> tuple[dict[Modality, str], frozenset[Modality]]:
+    """Why a modality that was asked for cannot be read at all, and those that can."""
+    failures: dict[Modality, str] = {}
+    if options.setting is not None:
+        failures = dict.fromkeys((Modality.FACE, Modality.VOICE), _REFUSALS[options.setting])
+    elif clip is not None and not clip.has_video:
+        failures[Modality.FACE] = "the clip has no pictures"
+    if clip is not None and not clip.has_audio and options.setting is None:
+        failures[Modality.VOICE] = "a still image has no sound" if clip.is_image else "the clip has no sound"
+    if clip is None and options.setting is None:
+        failures = dict.fromkeys((Modality.FACE, Modality.VOICE), "there is a transcript and no clip")
+    failures = {modality: why for modality, why in failures.items() if modality in options.modalities}
+    return failures, options.modalities - failures.keys()
+
+
+class _Stopped(Exception):
+    """The job was given up: a reading thread must not outlive it."""
+
+
+class _Job:
+    """One run's progress, timings and stop flag."""
+
+    def __init__(self, progress: Progress) -> None:
+        self.progress = progress
+        self.timings_s: dict[str, float] = {}
+        self._stop = threading.Event()
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Time a stage and tell its beginning and end."""
+        self.progress(name, None)
+        start = time.perf_counter()
+        yield
+        self.timings_s[name] = time.perf_counter() - start
+        self.progress(name, 1.0)
+
+    @contextmanager
+    def stopping(self) -> Iterator[None]:
+        """End the reading threads when the body fails or is interrupted."""
+        try:
+            yield
+        except BaseException:
+            self._stop.set()
+            raise
+
+    def watch(self, stage: str, items: Iterator[_T], duration_s: float, when: Callable[[_T], float]) -> Iterator[_T]:
+        """`items` as they come, telling how much of the clip they cover."""
+        told = 0.0
+        for item in items:
+            if self._stop.is_set():
+                raise _Stopped
+            if duration_s > 0 and time.monotonic() - told > 0.1:
+                told = time.monotonic()
+                self.progress(stage, min(when(item) / duration_s, 1.0))
+            yield item

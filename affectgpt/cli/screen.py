@@ -1,0 +1,156 @@
+"""An outcome on a terminal. Every word that came from outside passes through `plain`; nothing is read as markup."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Iterable
+
+from rich.console import Console
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from affectgpt.cli.plain import plain
+from affectgpt.records import (
+    CheckedClaim,
+    Clip,
+    Conclusion,
+    Explanation,
+    Grounding,
+    Observation,
+    Outcome,
+    UnparsedAnswer,
+    Verdict,
+)
+
+__all__ = ["NOTICE", "show"]
+
+NOTICE = "Written by an AI model. It describes how a person seems, not what they feel."
+
+_MARKS = {Verdict.SUPPORTED: ("✓", "green"), Verdict.CONTRADICTED: ("✗", "red"), Verdict.UNCITED: ("?", "yellow")}
+_ID = re.compile(r"\b[FVSM]\d+\b")
+
+
+def show(outcome: Outcome, console: Console | None = None) -> None:
+    """Print the outcome: observations, the three parts, grounding, who answered, and what was missing."""
+    if hasattr(sys.stdout, "reconfigure"):
+        sys.stdout.reconfigure(errors="replace")  # a terminal that cannot print a letter should still get the rest
+    console = console or Console(highlight=False)
+    if outcome.clip:
+        console.print(Text(_describe(outcome.clip), "dim"))
+    _show_observations(console, outcome)
+    if isinstance(outcome.answer, Explanation):
+        _show_explanation(console, outcome.answer)
+    elif isinstance(outcome.answer, UnparsedAnswer):
+        _show_unparsed(console, outcome.answer)
+    elif not any(not o.is_missing for o in outcome.observations.items):
+        _heading(console, "Nothing to explain")
+        console.print(_body("Nothing was seen, heard or said that could be weighed, so no model was asked."))
+    _show_origin(console, outcome)
+
+
+def _describe(clip: Clip) -> str:
+    size = f"{clip.width_px}×{clip.height_px}" if clip.width_px else ""
+    if clip.is_image:
+        parts = [size, "still image"]
+    else:
+        rate = f" at {clip.fps:.3g} fps" if clip.has_video and clip.fps else ""
+        sound = "sound" if clip.has_audio else "no sound"
+        parts = [f"{clip.duration_s:.1f} s", size + rate if clip.has_video else "no pictures", sound]
+    return " · ".join([plain(clip.path.name), *filter(None, parts)])
+
+
+def _show_observations(console: Console, outcome: Outcome) -> None:
+    items = outcome.observations.items
+    present = [o for o in items if not o.is_missing]
+    missing = [o for o in items if o.is_missing]
+    if present:
+        _heading(console, "Observations")
+        console.print(_table(present, "cyan"))
+    if missing:
+        _heading(console, "Missing")
+        console.print(_table(missing, "dim"))
+
+
+def _table(observations: Iterable[Observation], style: str) -> Padding:
+    table = Table.grid(padding=(0, 1))
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
+    for o in observations:
+        table.add_row(Text(o.id, style), Text(plain(o.text)))
+    return Padding(table, (0, 0, 0, 2))
+
+
+def _show_explanation(console: Console, answer: Explanation) -> None:
+    verdicts = {c.claim.text: c.verdict for c in answer.grounding.claims} if answer.grounding else {}
+    _heading(console, "Key observations")
+    table = Table.grid(padding=(0, 1))
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
+    for line in answer.observations:
+        table.add_row(Text(*_MARKS[verdicts[line]]) if line in verdicts else Text("•"), _cited(line))
+    console.print(Padding(table, (0, 0, 0, 2)))
+    _heading(console, "Interpretation")
+    console.print(_body(answer.interpretation))
+    _heading(console, "Conclusion")
+    _show_conclusion(console, answer.conclusion)
+    if answer.grounding:
+        _show_grounding(console, answer.grounding)
+
+
+def _show_conclusion(console: Console, conclusion: Conclusion) -> None:
+    emotions = plain(", ".join(conclusion.emotions)) or "none named"
+    basic = f"basic label {plain(conclusion.label)}" if conclusion.label else "no basic label: it cannot tell"
+    console.print(Padding(Text.assemble((emotions, "bold"), f"  ({basic})"), (0, 0, 0, 2)))
+    dimensions = (("valence", conclusion.valence), ("arousal", conclusion.arousal), ("dominance", conclusion.dominance))
+    scales = " · ".join(f"{name} {value:+.2f}" for name, value in dimensions)
+    console.print(Padding(Text(f"{scales} · confidence {conclusion.confidence:.2f}"), (0, 0, 0, 2)))
+
+
+def _show_grounding(console: Console, grounding: Grounding) -> None:
+    counts = ", ".join(f"{grounding.count(v)} {v.value}" for v in Verdict)
+    _heading(console, "Grounding")
+    console.print(_body(f"{len(grounding.claims)} claims checked against what they cite: {counts}"))
+    for checked in grounding.claims:
+        if checked.verdict is not Verdict.SUPPORTED:
+            _show_fault(console, checked)
+
+
+def _show_fault(console: Console, checked: CheckedClaim) -> None:
+    mark, style = _MARKS[checked.verdict]
+    line = Text.assemble((f"{mark} ", style), _cited(checked.claim.text), (f" – {plain(checked.reason)}", "dim"))
+    console.print(Padding(line, (0, 0, 0, 2)))
+
+
+def _show_unparsed(console: Console, answer: UnparsedAnswer) -> None:
+    _heading(console, "The answer could not be read")
+    console.print(_body(f"{answer.reason}. What the model wrote:"))
+    for line in answer.raw.splitlines():
+        console.print(Padding(Text(plain(line), "dim"), (0, 0, 0, 4)))
+
+
+def _show_origin(console: Console, outcome: Outcome) -> None:
+    console.print()
+    seconds = sum(outcome.timings_s.values())
+    if c := outcome.completion:
+        line = f"engine {c.engine} · model {c.model} · prompt {c.prompt_id} {c.prompt_version} · {seconds:.1f} s"
+        console.print(Text(plain(line), "dim"))
+        console.print(Text(NOTICE, "dim"))
+    else:
+        console.print(Text(f"affectgpt {outcome.versions.get('affectgpt', '')} · {seconds:.1f} s".strip(), "dim"))
+
+
+def _heading(console: Console, title: str) -> None:
+    console.print()
+    console.print(Text(title, "bold"))
+
+
+def _body(text: str) -> Padding:
+    return Padding(_cited(text), (0, 0, 0, 2))
+
+
+def _cited(text: str) -> Text:
+    shown = Text(plain(text))
+    shown.highlight_regex(_ID, "cyan")
+    return shown

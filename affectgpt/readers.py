@@ -1,0 +1,160 @@
+"""What a user may choose about the senses, and which reader serves each choice."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, get_args
+
+from affectgpt.errors import OptionError
+from affectgpt.records import Modality, Sampling
+
+if TYPE_CHECKING:
+    from affectgpt.perceive.face import FaceReader
+    from affectgpt.perceive.speech import Transcriber
+    from affectgpt.perceive.voice import VoiceReader
+
+__all__ = [
+    "AgentOptions",
+    "FaceOptions",
+    "Setting",
+    "SpeechOptions",
+    "VideoBackend",
+    "VoiceReaderName",
+    "open_face_reader",
+    "open_transcriber",
+    "open_voice_reader",
+]
+
+Setting = Literal["workplace", "education"]
+"""Places where inferring emotion from face or voice is prohibited: Regulation (EU) 2024/1689, Art. 5(1)(f)."""
+
+VideoBackend = Literal["pyav", "decord"]
+VoiceReaderName = Literal["librosa", "opensmile", "praat"]
+
+MAX_FACE_RATE_HZ = 60.0
+"""More frames a second than this only repeat themselves: a brow raise takes some 0.3 s from rest to apex."""
+
+
+@dataclass(frozen=True, slots=True)
+class FaceOptions:
+    """How faces are read.
+
+    `rate_hz` frames a second are looked at, above 0 and up to 60. `subject` is the number of the person to describe,
+    counted from 0 in order of time on screen, or None to choose by size and time. `file` is an OpenFace or py-feat CSV
+    that replaces the reading, `task` a MediaPipe face_landmarker.task whose blendshapes do; at most one of them.
+    """
+
+    rate_hz: float = 12.5
+    subject: int | None = None
+    file: Path | None = None
+    task: Path | None = None
+    backend: VideoBackend = "pyav"
+
+    def __post_init__(self) -> None:
+        """Raise OptionError for a value out of range."""
+        if not 0 < self.rate_hz <= MAX_FACE_RATE_HZ:
+            raise OptionError(f"{self.rate_hz:g} face frames a second", f"give 1 to {MAX_FACE_RATE_HZ:g}")
+        if self.subject is not None and self.subject < 0:
+            raise OptionError(f"--face {self.subject}", "people are counted from 0")
+        if self.file and self.task:
+            raise OptionError("--face-file and --face-task together", "the face is read by one of them: give one")
+        if self.backend not in get_args(VideoBackend):
+            raise OptionError(f"no video backend {self.backend!r}", f"choose of {', '.join(get_args(VideoBackend))}")
+
+
+@dataclass(frozen=True, slots=True)
+class SpeechOptions:
+    """Where the words come from when the clip brings no subtitles.
+
+    `text` are the words themselves, `path` a .srt, .vtt or .txt file, `whisper` a faster-whisper folder or name or an
+    openai-whisper .pt file, `sphinx` asks for pocketsphinx, a last resort.
+    """
+
+    text: str | None = None
+    path: Path | None = None
+    whisper: str | None = None
+    sphinx: bool = False
+
+    def __post_init__(self) -> None:
+        """Raise OptionError where two sources contradict each other."""
+        if self.text is not None and self.path is not None:
+            raise OptionError("--transcript and --transcript-file together", "give one of them")
+        if self.whisper and self.sphinx:
+            raise OptionError("--whisper and --sphinx together", "give one of them")
+
+
+@dataclass(frozen=True, slots=True)
+class AgentOptions:
+    """Everything about a job but the clip and the engine.
+
+    `top_k` observations are kept a modality; None leaves the number to textualize. `setting` names a place where face
+    and voice are refused and only words are used.
+    """
+
+    modalities: frozenset[Modality] = frozenset(Modality)
+    face: FaceOptions = field(default_factory=FaceOptions)
+    speech: SpeechOptions = field(default_factory=SpeechOptions)
+    voice_reader: VoiceReaderName = "librosa"
+    max_duration_s: float = 3600.0
+    top_k: int | None = None
+    setting: Setting | None = None
+    sampling: Sampling = field(default_factory=Sampling)
+
+    def __post_init__(self) -> None:
+        """Raise OptionError for a value out of range."""
+        if not self.modalities:
+            raise OptionError("no modality asked for", f"give one or more of {', '.join(Modality)}")
+        if self.voice_reader not in get_args(VoiceReaderName):
+            raise OptionError(
+                f"no voice reader {self.voice_reader!r}", f"choose one of {', '.join(get_args(VoiceReaderName))}"
+            )
+        if not self.max_duration_s > 0:
+            raise OptionError(f"a longest duration of {self.max_duration_s:g} s", "give more than 0")
+        if self.top_k is not None and self.top_k < 1:
+            raise OptionError(f"{self.top_k} observations a modality", "keep at least 1")
+        if self.setting is not None and self.setting not in get_args(Setting):
+            raise OptionError(f"no setting {self.setting!r}", f"choose one of {', '.join(get_args(Setting))}")
+
+
+def open_face_reader(options: FaceOptions) -> FaceReader:
+    """The reader of faces that these options name. Raises TrackFileError, ModelError or MissingDependency."""
+    if options.file:
+        from affectgpt.perceive.face_files import FaceFileReader
+
+        return FaceFileReader(options.file)
+    if options.task:
+        from affectgpt.perceive.blendshapes import BlendshapeReader
+
+        return BlendshapeReader(options.task)
+    from affectgpt.perceive.facemesh import FaceMeshReader
+
+    return FaceMeshReader()
+
+
+def open_voice_reader(name: VoiceReaderName) -> VoiceReader:
+    """The reader of voices of this name. Raises MissingDependency where its package is not installed."""
+    if name == "opensmile":
+        from affectgpt.perceive.opensmile import OpenSmileVoice
+
+        return OpenSmileVoice()
+    if name == "praat":
+        from affectgpt.perceive.praat import PraatVoice
+
+        return PraatVoice()
+    from affectgpt.perceive.voice import LibrosaVoice
+
+    return LibrosaVoice()
+
+
+def open_transcriber(options: SpeechOptions) -> Transcriber | None:
+    """The recogniser of words that these options ask for, or None. Raises ModelError or MissingDependency."""
+    if options.whisper:
+        from affectgpt.perceive.whisper import open_whisper
+
+        return open_whisper(options.whisper)
+    if options.sphinx:
+        from affectgpt.perceive.sphinx import PocketSphinx
+
+        return PocketSphinx()
+    return None
