@@ -42,6 +42,9 @@ _END_TOLERANCE_S = 0.5
 """How far the last packet's end may lie before the claimed end (or two frames, if that is more)."""
 _GUESSING_FORMATS = frozenset({"mp3", "aac", "ac3", "amr", "mpegts", "mpeg"})
 """Demuxers that guess the duration from the bit rate, or stop looking early."""
+_SYNC_WORD_FORMATS = frozenset({"mp3", "aac", "ac3"})
+"""Demuxers that look for a sync word: 200 kB of random bytes named .mp3 hold 35 "packets", of which one may decode."""
+_N_TRIED_PACKETS = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,13 +134,29 @@ def _prove(container: InputContainer, path: Path) -> _Proof:
                 break
     picture = found.get(video.index) if video else None
     sound = found.get(audio.index) if audio else None
-    if picture is None and (video is not None or sound is None):
+    is_chance = container.format.name in _SYNC_WORD_FORMATS and not _mostly_decodes(path)
+    if is_chance or (picture is None and (video is not None or sound is None)):
         kinds = ", ".join(sorted({f"{s.type} {s.codec_context.name}" for s in wanted})) or "no streams"
         raise UnreadableMedia(
             f"{path}: nothing in it can be decoded ({kinds})",
             "check that the file is complete, or convert it: ffmpeg -i FILE -c:v libx264 -c:a aac out.mp4",
         )
     return _Proof(picture, sound)  # type: ignore[arg-type]
+
+
+def _mostly_decodes(path: Path) -> bool:
+    """Whether at least half of the first sound packets decode, as they do in a real file."""
+    n_tried = n_decoded = 0
+    with open_container(path) as container:
+        audio = audio_stream(container)
+        if audio is None:
+            return False
+        for packet in demux_tolerantly(container, audio):
+            n_tried += bool(packet.size)
+            n_decoded += bool(decode_tolerantly(packet))
+            if n_tried == _N_TRIED_PACKETS:
+                break
+    return 2 * n_decoded >= n_tried
 
 
 def _describe(container: InputContainer, path: Path, duration_s: float, proof: _Proof) -> Clip:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from fractions import Fraction
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -12,6 +12,9 @@ from affectgpt.errors import MissingDependency, UnreadableMedia
 from affectgpt.media.container import clip_origin_s, demux_tolerantly, open_container, video_stream
 from affectgpt.media.frames import fit_size, on_grid
 from affectgpt.records import Clip, Frame
+
+if TYPE_CHECKING:
+    from av.video.reformatter import VideoReformatter
 
 __all__ = ["DecordReader"]
 
@@ -42,13 +45,13 @@ class DecordReader:
         Raises:
             UnreadableMedia: a codec that decord's FFmpeg 4.1 lacks (AV1), or a file it cannot index.
         """
+        from av.video.reformatter import VideoReformatter
+
         size = fit_size((clip.width_px, clip.height_px), max_side_px)
+        scaler = VideoReformatter()
         times, tick, origin_s = _packet_times(clip)
         try:
-            # decord turns the picture upright before it scales; it takes the size of the upright picture.
-            reader = self._decord.VideoReader(
-                str(clip.path), ctx=self._decord.cpu(0), width=size[0], height=size[1], num_threads=_N_THREADS
-            )
+            reader = self._decord.VideoReader(str(clip.path), ctx=self._decord.cpu(0), num_threads=_N_THREADS)
         except (RuntimeError, AssertionError, self._decord.DECORDError) as error:
             raise UnreadableMedia(f"{clip.path}: decord cannot decode it", _REMEDY) from error
         if len(times) != len(reader):
@@ -56,7 +59,8 @@ class DecordReader:
         timed = ((time, length, index) for index, (time, length) in enumerate(times))
         n_read = 0
         for time, index in on_grid(timed, rate_hz, tick):
-            yield Frame(self._pixels(reader, index, index - n_read, clip), max(0.0, float(time) - origin_s))
+            pixels = self._pixels(reader, index, index - n_read, clip)
+            yield Frame(_scale(pixels, size, scaler), max(0.0, float(time) - origin_s))
             n_read = index + 1
 
     def _pixels(self, reader: Any, index: int, n_skipped: int, clip: Clip) -> np.ndarray[Any, np.dtype[np.uint8]]:
@@ -65,9 +69,23 @@ class DecordReader:
             if n_skipped:
                 reader.skip_frames(n_skipped)
             pixels: np.ndarray[Any, np.dtype[np.uint8]] = reader.next().asnumpy()
-            return pixels
         except (RuntimeError, StopIteration, self._decord.DECORDError) as error:
             raise UnreadableMedia(f"{clip.path}: decord stops at frame {index}", _REMEDY) from error
+        if pixels.ndim != 3 or pixels.shape[2] != 3:  # seen with pictures narrower than 64 pixels
+            raise UnreadableMedia(f"{clip.path}: decord gives pictures of shape {pixels.shape}", _REMEDY)
+        return pixels
+
+
+def _scale(
+    pixels: np.ndarray[Any, np.dtype[np.uint8]], size: tuple[int, int], scaler: VideoReformatter
+) -> np.ndarray[Any, np.dtype[np.uint8]]:
+    """Upright RGB scaled to (width, height) by PyAV's libswscale, so that both backends scale alike."""
+    import av
+
+    if pixels.shape[1::-1] == size:
+        return pixels
+    frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels), "rgb24")
+    return np.ascontiguousarray(scaler.reformat(frame, *size).to_ndarray(), dtype=np.uint8)
 
 
 def _packet_times(clip: Clip) -> tuple[list[tuple[Fraction, Fraction]], Fraction, float]:
