@@ -151,8 +151,10 @@ class VoiceTrack:
     """One voice over time: contours (T,) at a fixed hop, and functionals by phrase and over all speech.
 
     f0_hz (T,) NaN where unvoiced · level_db (T,) RMS level in dB re full scale · `speech` the detected speech spans ·
-    `measures` whole-clip functionals over speech, keyed as in data/acoustic_cues.toml · `z` the same against
-    `baseline` (mean and standard deviation a measure). `snr_db` is NaN when there is no pause to measure noise in.
+    `measures` whole-clip functionals over speech, keyed as in data/acoustic_cues.toml, absent where there is none ·
+    `z` the same against `population` (mean and standard deviation a measure), for a clip against itself would be zero ·
+    `windows` are against `baseline`, of the kind `baseline_kind`. `snr_db` is NaN when there is no pause to measure
+    noise in.
     """
 
     times_s: NDArray[np.float64]
@@ -169,6 +171,7 @@ class VoiceTrack:
     snr_db: float = float("nan")
     clipped_ratio: float = 0.0
     voiced_ratio: float = 0.0
+    population: Mapping[str, tuple[float, float]] = field(default_factory=dict)
 
 
 class TranscriptSource(StrEnum):
