@@ -30,10 +30,11 @@ class FaceLevel:
 
 @dataclass(frozen=True, slots=True)
 class FaceCue:
-    """One action unit: FACS number and name, the visible movement, phrases that name it; `mouth` if speech moves it."""
+    """One action unit: FACS number and name, the movement as noun and clause, its phrases; `mouth` if speech moves it."""
 
     unit: int
     name: str
+    noun: str
     movement: str
     phrases: tuple[str, ...]
     mouth: bool = False
@@ -50,6 +51,7 @@ class VoiceCue:
 
     key: str
     name: str
+    noun: str
     unit: str
     digits: int
     up: str
@@ -110,7 +112,7 @@ def load_cues() -> CueVocabulary:
     face, voice = _table("action_units.toml"), _table("acoustic_cues.toml")
     levels = tuple(FaceLevel(k, v["from"], tuple(v["words"])) for k, v in sorted(face["levels"].items()))
     units = {
-        int(n): FaceCue(int(n), row["name"], row["movement"], tuple(row["phrases"]), row.get("mouth", False))
+        int(n): FaceCue(int(n), row["name"], row["noun"], row["movement"], tuple(row["phrases"]), row.get("mouth", False))
         for n, row in face["units"].items()
     }
     measures = {

@@ -19,7 +19,7 @@ __all__ = ["check", "check_claim"]
 _NUMBER = re.compile(r"(?<![A-Za-z0-9.])[+\-−]?\d+(?:\.\d+)?(?![A-Za-z0-9])")
 _SCALE = re.compile(r"\b(?:of|out of)\s+5\b|/\s*5\b")
 _ABSENCE = re.compile(
-    r"\b(?:no|not|without|nothing|never|missing|unknown|absent|unreliable|lacks?|left out|cannot)\b", re.I
+    r"\b(?:no|not|without|nothing|never|missing|unknown|absent|unreliable|lacks?|left out|turned away|cannot)\b", re.I
 )
 
 
@@ -70,7 +70,9 @@ def _fault_of(mention: Mention, pool: Sequence[Observation], is_cited: bool) -> 
     """A cue named against the observations it may rest on."""
     same = [o for o in pool if o.cue == mention.cue]
     if not same:
-        if not mention.negated:
+        # What is missing may name a cue too: "the sound is clipped, so loudness is unreliable".
+        told_missing = any(o.is_missing and mention.words.lower() in o.text.lower() for o in pool)
+        if not mention.negated and not told_missing:
             where = "the citation does not show" if is_cited else "was not observed"
             yield f"{mention.words!r} names {mention.cue}, which {where}"
         return

@@ -14,6 +14,8 @@ __all__ = ["Sensed", "number", "tell"]
 
 TOP_K: Mapping[Modality, int] = {Modality.FACE: 5, Modality.VOICE: 4, Modality.SPEECH: 3}
 """Observations shown a modality. A small model must be able to weigh each: twelve lines are about 500 tokens."""
+LONGEST_REASON = 160
+"""Characters of the reason for a missing modality, which may carry a decoder's own words."""
 PREFIX: Mapping[Modality, str] = {Modality.FACE: "F", Modality.VOICE: "V", Modality.SPEECH: "S"}
 
 
@@ -32,7 +34,8 @@ def tell(sensed: Sensed, top_k: Mapping[Modality, int] | None = None) -> Observa
     top_k = {**TOP_K, **(top_k or {})}
     found: dict[Modality, list[Observation]] = {m: [] for m in Modality}
     missing: list[Observation] = [
-        Observation("", m, f"missing_{m.value}", speech_text.clean_quote(why)) for m, why in sensed.absent.items()
+        Observation("", m, f"missing_{m.value}", f"{m.value} unknown: {speech_text.clean_quote(why, LONGEST_REASON)}")
+        for m, why in sensed.absent.items()
     ]
     if sensed.face is not None:
         found[Modality.FACE] = face_text.tell(sensed.face, sensed.voice.speech if sensed.voice else ())

@@ -130,8 +130,8 @@ def _observe(
         cue=cue.key,
         text=f"{cue.name} ({cue.key}) {level.words[0]}, {value:.1f} of 5{spoken}{again}, {over}, "
         f"confidence {confidence:.2f}",
-        start_s=None if still else round(event.start_s, 2),
-        end_s=None if still else round(event.end_s, 2),
+        start_s=None if still else round(event.start_s, 1),
+        end_s=None if still else round(event.end_s, 1),
         value=value,
         level=level.letter,
         baseline=baseline if track.baseline_kind == "own" else None,

@@ -71,8 +71,8 @@ def _observe(u: Utterance, source: TranscriptSource) -> Observation:
         modality=Modality.SPEECH,
         cue="quote",
         text=f'{who} "{quote}"{when}, {source.value}{sure}',
-        start_s=None if u.start_s is None else round(u.start_s, 2),
-        end_s=None if u.end_s is None else round(u.end_s, 2),
+        start_s=None if u.start_s is None else round(u.start_s, 1),
+        end_s=None if u.end_s is None else round(u.end_s, 1),
         confidence=round(u.confidence, 2),
         quote=quote,
     )

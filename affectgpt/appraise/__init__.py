@@ -1,0 +1,1 @@
+"""Small appraisers: observations in, distributions over basic emotions out."""

@@ -1,0 +1,141 @@
+"""The prior reading: what the literature's prototypes make of the observations, before anything is fitted to data.
+
+Face and voice are matched against data/prototypes.toml; words are looked up in the emotion lexicon. It is plain on
+purpose: it labels the composed training rows, and it is the prior that fitted appraisers start from.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import tomllib
+from collections.abc import Mapping, Sequence
+from functools import cache
+from importlib.resources import files
+
+from affectgpt.emotions import load_lexicon
+from affectgpt.records import Appraisal, EmotionDistribution, Modality, Observation, Observations
+
+__all__ = ["appraise", "distribute", "fuse", "prototypes", "read_face", "read_voice", "read_words"]
+
+SHARPNESS = 6.0
+"""Logit of a full match. With the neutral logit below, a prototype's leading unit at C (2.5 of 5) and confidence 0.8
+gives 6 x 0.5 x 0.8 = 2.4 against neutral's 1.5: enough to be the likeliest, not to be certain."""
+NEUTRAL = 1.5
+"""Logit of neutral: evidence below a trace-to-slight cue of the leading unit leaves neutral the likeliest."""
+FULL_Z = 3.0
+"""Standard deviations at which a voice cue counts in full."""
+SELF_REPORT = 2.0
+"""How many times more a stated own feeling weighs than any other evidence: a person's words outrank our reading."""
+SMALLEST_CONFLICT = 0.4
+"""Both sides must hold their emotion at least this probable for a disagreement to be called a conflict."""
+
+_SELF_REPORT = re.compile(r"\b(?:i am|i'm|im|i feel|i felt|i was|makes me|made me|we are|we're)\b", re.I)
+
+
+def appraise(observations: Observations, words: EmotionDistribution | None = None) -> Appraisal:
+    """Appraise every modality that is present and fuse; `words` replaces the lexicon's reading of the quotes."""
+    read: dict[Modality, tuple[EmotionDistribution, float]] = {}
+    face, voice, quotes = (_evidence(observations, m) for m in (Modality.FACE, Modality.VOICE, Modality.SPEECH))
+    # A face that is seen and does not move is evidence of calm; a face that is not seen is none.
+    still = any(o.cue == "missing_movement" for o in observations.items)
+    if face or still:
+        read[Modality.FACE] = read_face(face), max((o.confidence for o in face), default=0.3)
+    if voice:
+        read[Modality.VOICE] = read_voice(voice), 0.6 * max(o.confidence for o in voice)
+    if quotes:
+        said = words or read_words([o.quote or "" for o in quotes])
+        own = any(_SELF_REPORT.search(o.quote or "") for o in quotes) and said.top != "neutral"
+        sure = max(o.confidence for o in quotes)
+        read[Modality.SPEECH] = said, sure * (SELF_REPORT if own else 0.3 if said.top == "neutral" else 0.9)
+    return fuse(read)
+
+
+def fuse(read: Mapping[Modality, tuple[EmotionDistribution, float]]) -> Appraisal:
+    """Pool distributions in proportion to reliability (a linear pool: a conflict stays two-peaked) and name conflicts."""
+    if not read:
+        return Appraisal({}, {}, distribute({}))
+    total = sum(weight for _, weight in read.values()) or 1.0
+    pooled = {label: sum(d.probabilities.get(label, 0.0) * w for d, w in read.values()) / total for label in _labels()}
+    return Appraisal(
+        by_modality={m.value: d for m, (d, _) in read.items()},
+        reliability={m.value: min(1.0, w) for m, (_, w) in read.items()},
+        fused=_weigh(pooled),
+        conflicts=tuple(_conflicts(read)),
+    )
+
+
+def read_face(observations: Sequence[Observation]) -> EmotionDistribution:
+    """Match action units against the prototypes; each counts by intensity x confidence."""
+    weights = {o.cue: (o.value or 0.0) / 5.0 * o.confidence for o in observations}
+    return _match("face", weights)
+
+
+def read_voice(observations: Sequence[Observation]) -> EmotionDistribution:
+    """Match acoustic measures against the prototypes; each counts by its signed distance from the baseline."""
+    weights = {o.cue: max(-1.0, min(1.0, (o.value or 0.0) / FULL_Z)) * o.confidence for o in observations}
+    return _match("voice", weights)
+
+
+def read_words(quotes: Sequence[str]) -> EmotionDistribution:
+    """Count the emotion words that the lexicon resolves; none leaves neutral the likeliest."""
+    lexicon, matches = load_lexicon(), dict.fromkeys(_labels(), 0.0)
+    for quote in quotes:
+        for word in re.findall(r"(?:\bnot |\bno |\bnever )?[\w'-]+", quote.lower()):
+            label = lexicon.to_set(word, "basic8")
+            if label is not None and label != "neutral":
+                matches[label] += 0.5
+    return distribute({k: min(1.0, v) for k, v in matches.items() if k != "neutral"})
+
+
+def distribute(matches: Mapping[str, float]) -> EmotionDistribution:
+    """Matches in [-1, 1] by label to a distribution: softmax of SHARPNESS x match, with neutral at its own logit."""
+    logits = {label: SHARPNESS * matches.get(label, 0.0) for label in _labels()}
+    logits["neutral"] = NEUTRAL
+    top = max(logits.values())
+    raised = {label: math.exp(x - top) for label, x in logits.items()}
+    total = sum(raised.values())
+    return _weigh({label: x / total for label, x in raised.items()})
+
+
+def _weigh(probabilities: Mapping[str, float]) -> EmotionDistribution:
+    """The distribution with its expected valence, arousal and dominance."""
+    lexicon = load_lexicon()
+    points = {label: lexicon.vad(label) for label in probabilities}
+    v, a, d = (
+        sum(p * getattr(points[label], name) for label, p in probabilities.items())
+        for name in ("valence", "arousal", "dominance")
+    )
+    return EmotionDistribution(dict(probabilities), v, a, d)
+
+
+def _match(table: str, cues: Mapping[str, float]) -> EmotionDistribution:
+    rows: Mapping[str, Mapping[str, float]] = prototypes()[table]
+    return distribute({label: sum(w * cues.get(cue, 0.0) for cue, w in row.items()) for label, row in rows.items()})
+
+
+def _conflicts(read: Mapping[Modality, tuple[EmotionDistribution, float]]) -> list[str]:
+    firm = [(m, d) for m, (d, _) in read.items() if d.top != "neutral" and d.probabilities[d.top] >= SMALLEST_CONFLICT]
+    found = []
+    for i, (m, d) in enumerate(firm):
+        for other, e in firm[i + 1 :]:
+            if d.top != e.top and (d.valence * e.valence < 0 or e.probabilities[d.top] < 0.1):
+                found.append(f"{m.value} seems {d.top}, {other.value} seems {e.top}")
+    return found
+
+
+def _evidence(observations: Observations, modality: Modality) -> list[Observation]:
+    return [o for o in observations.of(modality) if not o.is_missing]
+
+
+@cache
+def _labels() -> tuple[str, ...]:
+    return tuple(load_lexicon().labels("basic8"))
+
+
+@cache
+def prototypes() -> Mapping[str, Mapping[str, Mapping[str, float]]]:
+    """Modality -> label -> cue -> weight."""
+    text = files("affectgpt").joinpath("data", "prototypes.toml").read_text(encoding="utf-8")
+    table = tomllib.loads(text)
+    return {"face": table["face"], "voice": table["voice"]}

@@ -1,0 +1,59 @@
+"""Instruction rows for the explain task: evidence, prompt and composed answer, each checked before it is kept."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+from affectgpt.appraise.prototypes import appraise
+from affectgpt.errors import AffectError
+from affectgpt.grounding import check
+from affectgpt.parsing import parse_text
+from affectgpt.prompting import PromptLibrary
+from affectgpt.records import Explanation, Verdict
+from instruction_data.composer import compose
+from instruction_data.evidence import Quotes, draw
+
+__all__ = ["compose_rows", "write_rows"]
+
+
+def compose_rows(n: int, seed: int, quotes: Quotes) -> Iterator[dict[str, object]]:
+    """`n` rows in TRL's conversational prompt-completion form; the same seed gives the same rows.
+
+    Raises:
+        AffectError: the composer wrote an answer that does not parse, or a claim its evidence does not carry.
+    """
+    library = PromptLibrary()
+    for i in range(n):
+        rng = random.Random(f"{seed}/{i}")
+        scene = draw(rng, quotes)
+        answer = compose(scene.observations, appraise(scene.observations, scene.words), rng)
+        parsed = parse_text(answer)
+        if not isinstance(parsed, Explanation):
+            raise AffectError(f"row {i} of seed {seed} does not parse: {parsed.reason}", "mend the composer")
+        grounding = check(replace(parsed), scene.observations)
+        if bad := [c for c in grounding.claims if c.verdict is not Verdict.SUPPORTED]:
+            raise AffectError(f"row {i} of seed {seed}: {bad[0].reason}: {bad[0].claim.text}", "mend the composer")
+        prompt = library.render("explain", scene.observations)
+        yield {
+            "prompt": [{"role": m.role, "content": m.content} for m in prompt.messages],
+            "completion": [{"role": "assistant", "content": answer}],
+            "prompt_id": prompt.prompt_id,
+            "prompt_version": prompt.version,
+        }
+
+
+def write_rows(path: Path, rows: Iterator[dict[str, object]]) -> int:
+    """Write rows as JSONL, whole or not at all; returns how many."""
+    n = 0
+    part = path.with_suffix(".part")
+    part.parent.mkdir(parents=True, exist_ok=True)
+    with part.open("w", encoding="utf-8") as file:
+        for row in rows:
+            file.write(json.dumps(row, ensure_ascii=False) + "\n")
+            n += 1
+    part.replace(path)
+    return n
