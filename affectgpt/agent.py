@@ -211,7 +211,7 @@ class AffectAgent:
 
     def _read_face(self, clip: Clip, job: _Job) -> FaceTrack:
         options = self.options.face
-        reader = self._face or open_face_reader(options)
+        reader = self._face or open_face_reader(options, clip.fps)
         frames = media.frames(clip, options.rate_hz, backend=options.backend)
         return reader.read(job.watch("face", frames, clip.duration_s, lambda f: f.time_s), subject=options.subject)
 
@@ -250,7 +250,7 @@ def _absences(clip: Clip | None, options: AgentOptions) -> tuple[dict[Modality, 
     failures: dict[Modality, str] = {}
     if options.setting is not None:
         failures = dict.fromkeys((Modality.FACE, Modality.VOICE), _REFUSALS[options.setting])
-    elif clip is not None and not clip.has_video:
+    elif clip is not None and not clip.has_video and options.face.file is None:
         failures[Modality.FACE] = "the clip has no pictures"
     if clip is not None and not clip.has_audio and options.setting is None:
         failures[Modality.VOICE] = "a still image has no sound" if clip.is_image else "the clip has no sound"

@@ -170,12 +170,12 @@ def _joined(*parts: str) -> str:
 def _licence(name: str) -> str:
     """The licence in a few words, from the package's metadata."""
     about = metadata.metadata(name)
-    if expression := about.get("License-Expression"):
-        return expression
+    if "License-Expression" in about:
+        return about["License-Expression"]
     classified = [
         row.rpartition(" :: ")[2] for row in about.get_all("Classifier") or () if row.startswith("License ::")
     ]
-    declared = (about.get("License") or "").strip()
+    declared = (about["License"] if "License" in about else "").strip()
     if declared and "\n" not in declared and len(declared) <= 40:
         return declared
     return ", ".join(classified) or "not declared"

@@ -41,7 +41,7 @@ class FaceOptions:
     """How faces are read.
 
     `rate_hz` frames a second are looked at, above 0 and up to 60. `subject` is the number of the person to describe,
-    counted from 0 in order of time on screen, or None to choose by size and time. `file` is an OpenFace or py-feat CSV
+    counted from 0 in order of first appearance and then from the left, or None to choose by size and time. `file` is an OpenFace or py-feat CSV
     that replaces the reading, `task` a MediaPipe face_landmarker.task whose blendshapes do; at most one of them.
     """
 
@@ -117,19 +117,15 @@ class AgentOptions:
             raise OptionError(f"no setting {self.setting!r}", f"choose one of {', '.join(get_args(Setting))}")
 
 
-def open_face_reader(options: FaceOptions) -> FaceReader:
-    """The reader of faces that these options name. Raises TrackFileError, ModelError or MissingDependency."""
-    if options.file:
-        from affectgpt.perceive.face_files import FaceFileReader
+def open_face_reader(options: FaceOptions, fps: float) -> FaceReader:
+    """The reader of faces that these options name; `fps` times a CSV that has frame numbers only.
 
-        return FaceFileReader(options.file)
-    if options.task:
-        from affectgpt.perceive.blendshapes import BlendshapeReader
+    Raises:
+        TrackFileError, ModelError, MissingDependency: it cannot be had.
+    """
+    from affectgpt.perceive.face import open_reader
 
-        return BlendshapeReader(options.task)
-    from affectgpt.perceive.facemesh import FaceMeshReader
-
-    return FaceMeshReader()
+    return open_reader(file=options.file, fps=fps if options.file and fps > 0 else None, task=options.task)
 
 
 def open_voice_reader(name: VoiceReaderName) -> VoiceReader:

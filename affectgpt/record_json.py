@@ -44,9 +44,12 @@ from affectgpt.records import (
     Verdict,
 )
 
-__all__ = ["SCHEMA_VERSION", "dumps", "to_json"]
+__all__ = ["NOTICE", "SCHEMA_VERSION", "dumps", "to_json"]
 
 SCHEMA_VERSION = "1"
+
+NOTICE = "Made by AI. It describes how a person seems, not what they feel."
+"""Shown with every outcome, wherever a person reads it."""
 
 # DEL and C1 controls, line separators, and the bidirectional overrides and isolates (Unicode 15, 23.2 and 23.3);
 # json.dumps itself escapes the C0 controls. All of them can stand only inside a JSON string.

@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from affectgpt.cli.plain import plain
+from affectgpt.record_json import NOTICE
 from affectgpt.records import (
     CheckedClaim,
     Clip,
@@ -24,9 +25,7 @@ from affectgpt.records import (
     Verdict,
 )
 
-__all__ = ["NOTICE", "show"]
-
-NOTICE = "Written by an AI model. It describes how a person seems, not what they feel."
+__all__ = ["show"]
 
 _MARKS = {Verdict.SUPPORTED: ("✓", "green"), Verdict.CONTRADICTED: ("✗", "red"), Verdict.UNCITED: ("?", "yellow")}
 _ID = re.compile(r"\b[FVSM]\d+\b")

@@ -1,0 +1,175 @@
+"""The page itself: what the template is given, and an atomic write."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import os
+import re
+import tempfile
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from affectgpt.agent import Senses
+from affectgpt.record_json import NOTICE
+from affectgpt.records import Explanation, Grounding, Observation, Outcome, UnparsedAnswer, Verdict
+from affectgpt.report.picture import embed
+from affectgpt.report.timeline import figure
+
+if TYPE_CHECKING:
+    from jinja2 import Template
+
+__all__ = ["Piece", "pieces", "render", "write"]
+
+_ID = re.compile(r"\b[FVSM]\d+\b")
+
+_MARKS = {Verdict.SUPPORTED: "✓", Verdict.CONTRADICTED: "✗", Verdict.UNCITED: "?"}
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """A stretch of text; `cites` is the observation's id where the stretch is a citation of one that exists."""
+
+    text: str
+    cites: str = ""
+
+
+def write(path: Path | str, outcome: Outcome, senses: Senses) -> None:
+    """Write the page. It appears whole, by a rename, or not at all.
+
+    Raises:
+        OSError: the folder is missing, full or closed to writing.
+    """
+    path = Path(path)
+    page = render(outcome, senses)
+    handle, made = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(page)
+        Path(made).chmod(0o666 & ~_umask())
+        Path(made).replace(path)
+    except BaseException:
+        Path(made).unlink(missing_ok=True)
+        raise
+
+
+def render(outcome: Outcome, senses: Senses) -> str:
+    """The page as HTML: nothing in it is fetched from anywhere, and it may run no script but its own."""
+    duration_s = senses.clip.duration_s if senses.clip else 0.0
+    shown = embed(senses.clip)
+    drawn = figure(senses.face, senses.voice, duration_s)
+    scripts = {"page_js": _data("report.js"), "plotly_js": _plotly_js() if drawn else ""}
+    return _template().render(
+        **_story(outcome),
+        **scripts,
+        css=_data("report.css"),
+        csp=_policy(*scripts.values()),
+        name=_printable(senses.clip.path.name) if senses.clip else "A transcript",
+        clip=senses.clip,
+        shown=shown,
+        media=base64.b64encode(shown.data).decode("ascii"),
+        figure=drawn,
+        figure_json=_script_json({k: drawn[k] for k in ("data", "layout", "rows")}) if drawn else "",
+        outcome=outcome,
+        notice=NOTICE,
+        seconds=sum(outcome.timings_s.values()),
+    )
+
+
+def pieces(text: str, known: frozenset[str]) -> list[Piece]:
+    """`text` cut at its citations; joined again, the pieces are the text."""
+    cut: list[Piece] = []
+    end = 0
+    for match in _ID.finditer(text):
+        if match[0] in known:
+            cut += [Piece(text[end : match.start()]), Piece(match[0], match[0])]
+            end = match.end()
+    return [p for p in [*cut, Piece(text[end:])] if p.text]
+
+
+def _story(outcome: Outcome) -> dict[str, Any]:
+    """What the page tells, in the template's words."""
+    items = outcome.observations.items
+    known = frozenset(o.id for o in items)
+    answer = outcome.answer
+    explanation = answer if isinstance(answer, Explanation) else None
+    grounding = explanation.grounding if explanation else None
+    verdicts = {c.claim.text: c for c in grounding.claims} if grounding else {}
+    return {
+        "present": [o for o in items if not o.is_missing],
+        "missing": [o for o in items if o.is_missing],
+        "explanation": explanation,
+        "unparsed": answer if isinstance(answer, UnparsedAnswer) else None,
+        "key_lines": [
+            (pieces(line, known), _MARKS[v.verdict] if (v := verdicts.get(line)) else "", v.verdict.value if v else "")
+            for line in (explanation.observations if explanation else ())
+        ],
+        "interpretation": pieces(explanation.interpretation, known) if explanation else [],
+        "grounding": _grounding(grounding, known) if grounding else None,
+        "conflicts": outcome.appraisal.conflicts if outcome.appraisal else (),
+    }
+
+
+def _grounding(grounding: Grounding, known: frozenset[str]) -> dict[str, Any]:
+    faulty = [c for c in grounding.claims if c.verdict is not Verdict.SUPPORTED]
+    return {
+        "total": len(grounding.claims),
+        "counts": [(v.value, grounding.count(v), _MARKS[v]) for v in Verdict],
+        "faults": [(pieces(c.claim.text, known), c.reason, c.verdict.value, _MARKS[c.verdict]) for c in faulty],
+    }
+
+
+@cache
+def _template() -> Template:
+    from jinja2 import Environment, StrictUndefined
+
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment.filters["when"] = _when
+    return environment.from_string(_data("report.html.j2"))
+
+
+def _when(observation: Observation) -> str:
+    if observation.start_s is None:
+        return ""
+    end = f"–{observation.end_s:.1f}" if observation.end_s is not None else ""
+    return f"{observation.start_s:.1f}{end} s"
+
+
+def _data(name: str) -> str:
+    return (files("affectgpt") / "data" / name).read_text(encoding="utf-8")
+
+
+def _plotly_js() -> str:
+    from plotly.offline import get_plotlyjs
+
+    return str(get_plotlyjs())
+
+
+def _policy(*scripts: str) -> str:
+    """A content security policy under which only these scripts run and nothing is fetched."""
+    hashes = (base64.b64encode(hashlib.sha256(s.encode()).digest()).decode() for s in scripts if s)
+    allowed = " ".join(f"'sha256-{digest}'" for digest in hashes)
+    return (
+        f"default-src 'none'; script-src {allowed}; style-src 'unsafe-inline'; img-src data: blob:; "
+        "media-src data: blob:; base-uri 'none'; form-action 'none'"
+    )
+
+
+def _script_json(value: object) -> str:
+    """JSON that can stand inside a script element: no `<` that could end it."""
+    return json.dumps(value, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")
+
+
+def _printable(text: str) -> str:
+    return text.encode("utf-8", "replace").decode("utf-8")
+
+
+def _umask() -> int:
+    # The only way to read it is to set it; mkstemp made the file for its owner alone.
+    mask = os.umask(0o077)
+    os.umask(mask)
+    return mask
