@@ -25,11 +25,13 @@ class FaceMeshReader:
     """Reads action units by geometry (see `geometry`), on one CPU core at about 5 ms a frame.
 
     Frames may be of any size; ones of up to 960 px on the longer side lose nothing. Only measures are kept of a frame,
-    so that memory does not grow with pixels. One reader may read many clips, one at a time.
+    so that memory does not grow with pixels. One reader may read many clips, one at a time. `own_baseline` False
+    compares everybody with other people, however much of them is seen.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, own_baseline: bool = True) -> None:
         self._table = load_table()
+        self._own_baseline = own_baseline
         self.name = "facemesh-geometry 1 (mediapipe 0.10.21)"
 
     def read(self, frames: Iterable[Frame], *, subject: int | None = None) -> FaceTrack:
@@ -47,7 +49,8 @@ class FaceMeshReader:
 
     def _track(self, times_s: NDArray[np.float64], course: Course, subject: int, n_people: int) -> FaceTrack:
         table = self._table
-        rest = find_rest(course.values[course.found], frame_step_s(times_s), table)
+        seen = course.values[course.found] if self._own_baseline else course.values[:0]
+        rest = find_rest(seen, frame_step_s(times_s), table)
         action_units = np.full((len(times_s), len(table.units)), np.nan, np.float32)
         if course.found.any():
             activation = table.activation(course.values[course.found], rest.measures)
@@ -70,7 +73,7 @@ class FaceMeshReader:
 
     def _see(self, face: LandmarkedFace) -> Sighting:
         mesh, pose = align(face.points)
-        return Sighting(face.box, (pose.yaw, pose.pitch, pose.roll), self._table.measure(mesh))
+        return Sighting(face.box, (pose.yaw, pose.pitch, pose.roll), self._table.measure(mesh, pose.pitch))
 
     def _subtracted(self, rest: Rest) -> NDArray[np.float32]:
         """The own rest as intensities (A,) over other people's: what was taken away. Zero for a population baseline."""

@@ -23,6 +23,8 @@ Floats = NDArray[np.float64]
 MAX_INTENSITY: Final = 5.0
 """The top of the 0 to 5 scale on which OpenFace and DISFA (Mavadati et al. 2013) put FACS' classes A to E."""
 N_POINTS: Final = 478
+REST_PITCH_DEG: Final = -6.0
+"""Median pitch of the photographs behind the table, against the reference face."""
 _CLOSED: Final = 0.6
 """From this activation of unit 43 on the eyes count as closed, and units of `not_during` are not scored. MediaPipe's
 own blink score is taken for a blink from 0.5 on; a squint stays below 0.5 here."""
@@ -50,13 +52,17 @@ class FaceTable:
     spread: Floats
     auc: Floats
     _heights: Floats
+    _pitch_slopes: Floats
     _pairs: tuple[tuple[int, str, NDArray[np.intp]], ...]
     _weights: tuple[Floats, Floats, Floats]
     _not_during: tuple[tuple[int, int], ...]
 
-    def measure(self, mesh: Floats) -> Floats:
-        """Measures (M,) of an aligned mesh (478, 3), in distances between the outer eye corners."""
-        measures = self._heights @ mesh[:, 1]
+    def measure(self, mesh: Floats, pitch_deg: float = REST_PITCH_DEG) -> Floats:
+        """Measures (M,) of an aligned mesh (478, 3), in distances between the outer eye corners.
+
+        `pitch_deg` is the head's: the mesh's depth is a guess, so that heights lean with it, by slopes in the table.
+        """
+        measures = self._heights @ mesh[:, 1] - self._pitch_slopes * (pitch_deg - REST_PITCH_DEG)
         for m, kind, pairs in self._pairs:
             gap = mesh[pairs[:, 0]] - mesh[pairs[:, 1]]
             length = np.linalg.norm(gap, axis=1) if kind == "distance" else np.abs(gap[:, 0 if kind == "spread" else 1])
@@ -161,6 +167,7 @@ def load_table() -> FaceTable:
         spread=np.array([u["spread"] for u in units]),
         auc=np.array([u["auc"] for u in units]),
         _heights=heights,
+        _pitch_slopes=np.array([m.get("pitch_slope", 0.0) for m in measures]),
         _pairs=tuple(pairs),
         _weights=(weights["both"], weights["rise"], weights["fall"]),
         _not_during=tuple((a, numbers.index(u["not_during"])) for a, u in enumerate(units) if "not_during" in u),
