@@ -143,6 +143,7 @@ class SkipLedger:
         if os.environ.get("CI") == "true" and self.unlisted() and session.exitstatus == pytest.ExitCode.OK:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
+    @pytest.hookimpl(trylast=True)
     def pytest_terminal_summary(self, terminalreporter: Any) -> None:
         """Hook: name each unlisted skip."""
         if os.environ.get("CI") != "true":

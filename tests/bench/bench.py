@@ -37,7 +37,8 @@ start = time.perf_counter()
 senses = AffectAgent(None, options).sense(sys.argv[1])
 seconds = time.perf_counter() - start
 peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-print(json.dumps({"clip_s": senses.clip.duration_s, "seconds": seconds, "cpu_s": time.process_time(), "peak_bytes": peak,
+print(json.dumps({"clip_s": senses.clip.duration_s, "seconds": seconds, "peak_bytes": peak,
+    "cpu_s": time.process_time(),
     "n_face_frames": len(senses.face.times_s), "found_ratio": float(senses.face.found.mean()),
     "speech_s": sum(s.end_s - s.start_s for s in senses.voice.speech), "stages_s": dict(senses.timings_s)}))
 """
