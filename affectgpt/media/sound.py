@@ -74,28 +74,28 @@ def _blocks(clip: Clip, rate_hz: int, n_block: int) -> Iterator[Waveform]:
 
 
 def _pieces(container: InputContainer, rate_hz: int, end_s: float) -> Iterator[tuple[float, _Samples]]:
-    """(start on the clip's clock, samples): contiguous pieces, holes filled with silence, nothing before 0.0.
+    """(where the sound starts on the clip's clock, samples) of contiguous pieces, holes filled, nothing before 0.0.
 
     `end_s` bounds the silence, so that a forged PTS cannot ask for years of it.
     """
     joiner = _Joiner(rate_hz)
-    now_s: float | None = None
+    begin_s: float | None = None
     for frame_s, frame in _timed(container):
-        if now_s is None:
-            now_s = max(0.0, frame_s)
+        if begin_s is None:
+            begin_s = max(0.0, frame_s)
             joiner.skip(max(0.0, -frame_s))
             clock_s = frame_s
         hole_s = min(frame_s, max(end_s, clock_s)) - clock_s
         if hole_s > GAP_S:
             for piece in (*joiner.flush(), *_silence(hole_s, rate_hz)):
-                yield now_s, joiner.keep(piece)
+                yield begin_s, joiner.keep(piece)
             clock_s += hole_s
         for piece in joiner.push(frame):
-            yield now_s, joiner.keep(piece)
+            yield begin_s, joiner.keep(piece)
         clock_s += frame.samples / frame.sample_rate
-    if now_s is not None:
+    if begin_s is not None:
         for piece in joiner.flush():
-            yield now_s, joiner.keep(piece)
+            yield begin_s, joiner.keep(piece)
 
 
 def _timed(container: InputContainer) -> Iterator[tuple[float, AudioFrame]]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import subprocess
+import sys
 from fractions import Fraction
 from pathlib import Path
 
@@ -154,6 +156,34 @@ def test_decord_says_that_it_has_no_av1(tmp_path: Path) -> None:
     clip = open_clip(write_video(tmp_path / "a.mp4", even_times_ms(5), codec="libsvtav1"))
     with pytest.raises(UnreadableMedia, match="backend pyav"):
         list(frames(clip, None, backend="decord"))
+
+
+def test_without_decord_the_extra_is_named(tmp_path: Path) -> None:
+    path = write_video(tmp_path / "a.mp4", [0, 40])
+    program = f"""
+import sys
+sys.modules["decord"] = None  # what an import finds where the package is not installed
+from affectgpt.errors import MissingDependency
+from affectgpt.media import frames, open_clip
+try:
+    frames(open_clip({str(path)!r}), None, backend="decord")
+except MissingDependency as error:
+    print(error)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert "affectgpt[decord]" in done.stdout
+
+
+def test_libav_stays_silent_over_damage(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    path = write_video(tmp_path / "a.mp4", even_times_ms(60), sound=tone(2.0)[None])
+    data = bytearray(path.read_bytes())
+    data[1000:1400] = np.random.default_rng(0).bytes(400)
+    path.write_bytes(data)
+    capfd.readouterr()
+    for backend in ("pyav", "decord"):
+        with contextlib.suppress(UnreadableMedia):
+            list(frames(open_clip(path), None, backend=backend))
+    assert capfd.readouterr() == ("", "")
 
 
 def test_a_video_of_one_frame(tmp_path: Path) -> None:
