@@ -20,7 +20,7 @@ TEXT = {".py", ".toml", ".yaml", ".yml", ".md", ".cfg", ".txt", ".json", ".html"
 BANNED_NAMES = re.compile(r"^(utils?|helpers?|common|base|misc|managers?|stuff|my_.*|.*_v\d+|.*_(utils?|helpers?))$")
 # Somebody's disk, in a default or an example: a home, or a folder at the root that only one machine has.
 MACHINE_PATH = re.compile(
-    r"(?<![\w.~/:-])/(?:home/(?!user\b)|Users/(?!you\b)|root/|work/|opt/|mnt/|data/|scratch/|srv/)\w"
+    r"(?<![\w.~/:-])/(?:home/(?!(?:user|x)\b)|Users/(?!you\b)|root/|work/|opt/|mnt/|data/|scratch/|srv/)\w"
 )
 # Where packages and models come from is the machine's business, told to pip and uv.
 REGISTRY = re.compile(r"(?:files\.pythonhosted|pypi|download\.pytorch|test\.pypi)\.org|index-url *=|find-links *=")
@@ -129,10 +129,9 @@ def named_sources(table: dict[str, Any]) -> list[Any]:
 @pytest.mark.parametrize("path", tracked("affectgpt/data/*.toml"), ids=shown)
 def test_every_table_of_facts_names_its_sources(path: Path) -> None:
     text = path.read_text("utf-8")
-    head = re.match(r"(?:#.*\n)*", text)
-    assert head is not None
-    cited = re.search(r"\b(?:19|20)\d\d\b|for this project", head.group())
-    assert cited or any(named_sources(tomllib.loads(text))), "cite a source: a `source` key, or authors and year on top"
+    comments = "\n".join(line for line in text.splitlines() if line.startswith("#"))
+    cited = re.search(r"\b(?:19|20)\d\d\b|for this project", comments)
+    assert cited or any(named_sources(tomllib.loads(text))), "cite a source: a `source` key, or authors and year"
     assert "placeholder" not in text.lower()
 
 
