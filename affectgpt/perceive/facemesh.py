@@ -24,7 +24,7 @@ short ones."""
 class FaceMeshReader:
     """Reads action units by geometry (see `geometry`), on one CPU core at about 5 ms a frame.
 
-    Frames may be of any size; ones of up to 960 px on the longer side lose nothing. Only measures are kept of a frame,
+    Frames may be of any size; up to 1280 px on the longer side they are not scaled. Only measures are kept of a frame,
     so that memory does not grow with pixels. One reader may read many clips, one at a time. `own_baseline` False
     compares everybody with other people, however much of them is seen.
     """

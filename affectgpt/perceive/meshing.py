@@ -18,11 +18,10 @@ from affectgpt.perceive.tracking import Box, overlap
 __all__ = ["FaceMesher", "LandmarkedFace", "landmark_array", "quiet_stderr"]
 
 MAX_FACES: Final = 4
-MESH_SIDE_PX: Final = 640
-"""Longer side of the picture given to the tracking mesh. Its landmark model sees a face at 192 px, so more is thrown
-away; small faces are cropped from the full picture."""
-DETECT_SIDE_PX: Final = 960
-"""The same for the full-range detector, whose input is 192 px: larger pictures only cost time."""
+"""Most faces taken from one look of the detector: each costs a mesh of its own in every frame."""
+WORK_SIDE_PX: Final = 1280
+"""Longer side of the picture in which faces are looked for: larger ones are scaled down, for every model here looks at
+192 px in the end. Small faces are cropped from the full picture."""
 SEARCH_EVERY: Final = 12
 """While a face is in view, the detector looks for further, smaller ones once in so many frames, about a second."""
 CROP_SCALE: Final = 2.0
@@ -55,9 +54,9 @@ def landmark_array(landmarks: Any, width: float, height: float) -> NDArray[np.fl
 class FaceMesher:
     """Finds the faces of successive frames; a context manager that closes MediaPipe's graphs.
 
-    Large faces come from FaceMesh in tracking mode. Where it finds none, and once a second besides, the full-range
-    detector looks for small ones; each is cut out of the full picture in a square of twice its width and meshed alone,
-    and is then followed by its own last box.
+    The largest face comes from FaceMesh in tracking mode, the fast path of a clip with one person. Where it finds none,
+    and once a second besides, the full-range detector looks for further and smaller ones; each is cut out of the full
+    picture in a square of twice its width and meshed alone, and is then followed by its own last box.
     """
 
     def __init__(self) -> None:
@@ -66,9 +65,7 @@ class FaceMesher:
             import mediapipe as mp
 
             solutions = mp.solutions
-            self._mesh = solutions.face_mesh.FaceMesh(
-                max_num_faces=MAX_FACES, refine_landmarks=True, min_detection_confidence=LEAST_CONFIDENCE
-            )
+            self._mesh = solutions.face_mesh.FaceMesh(refine_landmarks=True, min_detection_confidence=LEAST_CONFIDENCE)
             self._crop_mesh = solutions.face_mesh.FaceMesh(
                 static_image_mode=True, refine_landmarks=True, min_detection_confidence=LEAST_CONFIDENCE
             )
@@ -94,26 +91,26 @@ class FaceMesher:
     def find(self, pixels: Pixels) -> list[LandmarkedFace]:
         """Every face of this frame, (H, W, 3) uint8 RGB, each once."""
         height, width = pixels.shape[:2]
-        found = self._process(self._mesh, _shrink(pixels, MESH_SIDE_PX)).multi_face_landmarks or ()
+        work = _shrink(pixels)
+        found = self._process(self._mesh, work).multi_face_landmarks or ()
         faces = _distinct([LandmarkedFace(landmark_array(f.landmark, width, height)) for f in found])
         candidates = self._small
         if not faces or self._n_frames % SEARCH_EVERY == 0:
-            candidates = [*candidates, *self._detect(pixels)]
+            candidates = [*candidates, *self._detect(work, width, height)]
         self._n_frames += 1
         small = [f for box in candidates if not _covered(box, faces) if (f := self._mesh_crop(pixels, box))]
         faces = _distinct([*faces, *small])
         self._small = [f.box for f in faces if f in small]
         return faces
 
-    def _detect(self, pixels: Pixels) -> list[Box]:
-        height, width = pixels.shape[:2]
-        found = self._process(self._detector, _shrink(pixels, DETECT_SIDE_PX)).detections or ()
+    def _detect(self, work: Pixels, width: int, height: int) -> list[Box]:
+        found = self._process(self._detector, work).detections or ()
         relative = (d.location_data.relative_bounding_box for d in found)
         return [
             Box(r.xmin * width, r.ymin * height, (r.xmin + r.width) * width, (r.ymin + r.height) * height)
             for r in relative
             if r.width > 0 and r.height > 0
-        ][: 2 * MAX_FACES]
+        ][:MAX_FACES]
 
     def _mesh_crop(self, pixels: Pixels, box: Box) -> LandmarkedFace | None:
         height, width = pixels.shape[:2]
@@ -141,15 +138,15 @@ class FaceMesher:
         return result
 
 
-def _shrink(pixels: Pixels, side_px: int) -> Pixels:
+def _shrink(pixels: Pixels) -> Pixels:
     height, width = pixels.shape[:2]
-    if max(height, width) <= side_px:
+    if max(height, width) <= WORK_SIDE_PX:
         return np.ascontiguousarray(pixels)
     import cv2
 
-    scale = side_px / max(height, width)
+    scale = WORK_SIDE_PX / max(height, width)
     size = max(1, round(width * scale)), max(1, round(height * scale))
-    return np.asarray(cv2.resize(pixels, size, interpolation=cv2.INTER_AREA), dtype=np.uint8)
+    return np.asarray(cv2.resize(pixels, size, interpolation=cv2.INTER_LINEAR), dtype=np.uint8)
 
 
 def _covered(box: Box, faces: list[LandmarkedFace]) -> bool:
