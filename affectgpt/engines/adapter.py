@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import warnings
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -97,7 +98,10 @@ def merge(model: Any, folder: Path, base_name: str, base_config: Path) -> tuple[
     if not isinstance(config, LoraConfig):
         raise ModelError(f"adapter {manifest.id!r} is a {config.peft_type} adapter", "only LoRA adapters can be loaded")
     tensors = load_file(folder / WEIGHTS)
-    wrapped = get_peft_model(model, config)
+    with warnings.catch_warnings():
+        # peft 0.21 asks transformers 5.23 for a property by its old name.
+        warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
+        wrapped = get_peft_model(model, config)
     expected = {name: tensor.shape for name, tensor in get_peft_model_state_dict(wrapped).items()}
     if expected != {name: tensor.shape for name, tensor in tensors.items()}:
         raise ModelError(f"adapter {manifest.id!r} does not hold the tensors its configuration names", "train it anew")
