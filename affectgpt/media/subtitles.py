@@ -35,8 +35,11 @@ _NEGATIVE_TIME = re.compile(r"(?<![\d:.,-])-(?:\d{1,4}:)?\d{1,2}:\d{1,2}[.,]\d{1
 _VOICE = re.compile(r"<v(?:\.[^\s<>]{1,80})?[ \t]+([^<>\n]{1,120})>")
 _TAG = re.compile(r"</?[A-Za-z][^<>]{0,300}>|</?[A-Za-z]>|<\d[\d:.]{0,20}>")
 _OVERRIDE = re.compile(r"\{\\[^{}]{0,300}\}")
-_NAME = re.compile(r"^\s*(?:[-–—]\s*)?([^\W\d_a-z][^\Wa-z]*(?:[ .'’-]{1,2}[^\W_a-z]+){0,3}):[ \t]+(?=\S)")
-_DASH = re.compile(r"^\s*[-–—]\s*(?=\S)")
+_TURN = r"^\s*(?:[-–—]|>{2,3})\s*"  # a dash, or the chevrons of American captions
+_NAME = re.compile(
+    rf"(?:{_TURN}|^\s*)([^\W\d_a-z][^\Wa-z]*(?:[ .'’-]{{1,2}}[^\W_a-z]+){{0,3}})(?: \([^()\n]{{1,30}}\))?:[ \t]+(?=\S)"
+)
+_DASH = re.compile(_TURN + r"(?=\S)")
 
 
 def subtitle_path(clip_path: str | Path) -> Path | None:
@@ -131,7 +134,8 @@ def _prepare(text: str, is_vtt: bool) -> str:
     """What pysubs2 needs mended: negative times; and of WebVTT only the cues, as it takes notes and names for text."""
     lines = [_NEGATIVE_TIME.sub("00:00:00.000", s) if _ARROW in s else s.rstrip() for s in text.split("\n")]
     if not is_vtt:
-        return re.sub(r"\n{3,}", "\n\n", "\n".join(lines))
+        # pysubs2 takes a last line of digits for the next cue's number: the closing 0 saves a cue that ends in "1984".
+        return re.sub(r"\n{3,}", "\n\n", "\n".join([*lines, "", "0", ""]))
     kept = ["WEBVTT", ""]
     is_cue = False
     for line in lines:
