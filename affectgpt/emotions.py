@@ -28,6 +28,9 @@ Tier = Literal[1, 2, 3]
 MAX_TOKENS = 16
 """A longer text is a sentence, not the name of a feeling, and resolves to nothing."""
 
+_COOLING = frozenset({"neutral", "indifference"})
+"""A feeling "unemotionally" or "indifferently" had is as good as denied."""
+
 # Tree distance, see `EmotionLexicon.distance`.
 _EDGE = 1 / 6
 _ACROSS = 1.0
@@ -36,11 +39,14 @@ _ACROSS = 1.0
 _ENDINGS = (
     ("iness", "y"), ("ness", ""), ("ily", "y"), ("bly", "ble"), ("ally", "al"), ("ally", ""), ("ly", ""), ("ly", "le"),
     ("iest", "y"), ("ier", "y"), ("est", ""), ("est", "e"), ("er", ""), ("er", "e"),
-    ("ied", "y"), ("ed", ""), ("ed", "e"), ("ying", "y"), ("ing", ""), ("ing", "e"), ("ies", "y"), ("es", ""), ("s", ""),
+    ("ied", "y"), ("ed", ""), ("ed", "e"), ("ying", "y"), ("ing", ""), ("ing", "e"), ("ies", "y"), ("es", ""),
+    ("s", ""),
 )  # fmt: skip
 _DOUBLED = re.compile(r"([bdglmnprt])\1$")
 _NOT_A_WORD = re.compile(r"[^\w' ]|_")
-_BETWEEN_FEELINGS = re.compile(r"[,;/&|+\n]|\band\b|\bor\b|\bbut\b|\byet\b|\bas well as\b|\bmixed with\b", re.IGNORECASE)
+_BETWEEN_FEELINGS = re.compile(
+    r"[,;/&|+\n]|\band\b|\bor\b|\bbut\b|\byet\b|\bas well as\b|\bmixed with\b", re.IGNORECASE
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,8 +173,9 @@ class EmotionLexicon:
 
     def resolve_all(self, text: str) -> tuple[tuple[str, Resolution | None], ...]:
         """Each feeling of a list ("angry, tired and sad") with what it resolves to, in order."""
-        if self.resolve(text) is not None:
-            return ((text.strip(), self.resolve(text)),)
+        whole = self.resolve(text)
+        if whole is not None:
+            return ((text.strip(), whole),)
         pieces = [p.strip() for p in _BETWEEN_FEELINGS.split(text)]
         return tuple((p, self.resolve(p)) for p in pieces if normalise(p))
 
@@ -200,7 +207,7 @@ class EmotionLexicon:
         blend: str | None = None
         if rest and rest[-1].endswith("ly") and rest[-1] not in self._frame:
             adverb = self._form(rest[-1:])
-            if adverb is None:
+            if adverb is None or self._cools(self.forms[adverb]):
                 return None
             blend, rest = self.nodes[self.forms[adverb]].basic, rest[:-1]
             more, rest = self._take_degree(rest)
@@ -211,6 +218,9 @@ class EmotionLexicon:
         node = self.nodes[self.forms[form]]
         negated = not self._negators.isdisjoint(form.split())
         return Resolution(node.name, node.tier, node.basic, form, degree or trailing, blend, negated)
+
+    def _cools(self, node: str) -> bool:
+        return node in _COOLING or self.nodes[node].parent in _COOLING - {"neutral"}
 
     def _take_degree(self, tokens: list[str]) -> tuple[Degree | None, list[str]]:
         """The degree words taken out of `tokens`: the class of the last one, and the tokens left."""

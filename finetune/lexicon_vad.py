@@ -69,6 +69,9 @@ FURTHER = {
 """Further terms of the same 1977 table, read from a second-hand copy that agrees with PUBLISHED on angry, disgusted,
 happy, sad and surprised."""
 
+SAME_TERM = {"happiness": "joy"}
+"""The table rates the adjective (happy), which stands under joy; the tree has its noun as a leaf of its own."""
+
 NO_SYNONYM = frozenset({"arrogant"})
 """Terms of FURTHER that judge the fit but lend their node no value: an arrogant person need not feel contempt."""
 
@@ -154,7 +157,9 @@ def shrink(lexicon: EmotionLexicon, fitted: Mapping[str, Matrix], weight: Matrix
     return pulled
 
 
-def judge(lexicon: EmotionLexicon, values: Mapping[str, Matrix], terms: Mapping[str, Sequence[float]]) -> dict[str, Any]:
+def judge(
+    lexicon: EmotionLexicon, values: Mapping[str, Matrix], terms: Mapping[str, Sequence[float]]
+) -> dict[str, Any]:
     """Pearson's r and the mean absolute error of `values` against published terms, a dimension at a time."""
     got = np.array([values[lexicon.node(term).name] for term in terms])
     gold = np.array(list(terms.values()))
@@ -194,6 +199,7 @@ def write_table(path: Path, lexicon: EmotionLexicon, values: Mapping[str, Matrix
     rows = {name: (*value, "fitted") for name, value in values.items()}
     rows |= {lexicon.node(t).name: (*v, "norms_copy") for t, v in FURTHER.items() if t not in NO_SYNONYM}
     rows |= {node: (*v, "norms") for node, v in PUBLISHED.items()}
+    rows |= {noun: (*PUBLISHED[node], "norms") for noun, node in SAME_TERM.items()}
     dev, further = figures["emobank_dev_r"], figures["further_terms_shrunk"]
     lines = [
         "# Written by finetune/lexicon_vad.py; do not edit by hand. Valence, arousal, dominance in [-1, 1].",
