@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -76,7 +76,7 @@ def quiet(stage: str, fraction: float | None, detail: str = "") -> None:
 class Senses:
     """What the readers gave for one clip: a track or None a modality, and why there is none, in words (`failures`).
 
-    `timings_s` holds the wall seconds of each stage; face and voice overlap.
+    `timings_s` holds the wall seconds of each stage and of all (`total`); face and voice overlap.
     """
 
     clip: Clip | None = None
@@ -130,11 +130,11 @@ class AffectAgent:
         transcript = None
         if Modality.SPEECH in asked:
             with job.stage("speech"):
-                transcript = self._read_speech(clip, transcript_path, failures)
+                transcript = self._read_speech(clip, transcript_path, job, failures)
         if broken and face is None and voice is None and not (transcript and transcript.utterances):
             raise next(iter(broken.values()))
         failures |= {modality: f"{modality} could not be read: {error.what}" for modality, error in broken.items()}
-        return Senses(clip, face, voice, transcript, failures, job.timings_s)
+        return Senses(clip, face, voice, transcript, failures, {**job.timings_s, "total": job.elapsed_s})
 
     def observe(self, senses: Senses) -> Observations:
         """What was sensed as numbered observations, what is missing among them."""
@@ -162,9 +162,9 @@ class AffectAgent:
             for name, track in (("face", senses.face), ("voice", senses.voice))
             if track is not None
         }
-        return replace(
-            outcome, timings_s={**senses.timings_s, **job.timings_s}, versions={**loaded_versions(), **readers}
-        )
+        total_s = senses.timings_s.get("total", 0.0) + job.elapsed_s
+        timings_s = {**senses.timings_s, **job.timings_s, "total": total_s}
+        return replace(outcome, timings_s=timings_s, versions={**loaded_versions(), **readers})
 
     def explain(self, path: Path | str | None, progress: Progress = quiet) -> Outcome:
         """`conclude(sense(path))`."""
@@ -219,12 +219,16 @@ class AffectAgent:
         reader = self._voice or open_voice_reader(self.options.voice_reader)
         return reader.read(job.watch("voice", media.waveform(clip), clip.duration_s, lambda w: w.start_s))
 
-    def _read_speech(self, clip: Clip | None, path: Path | None, failures: dict[Modality, str]) -> Transcript:
+    def _read_speech(
+        self, clip: Clip | None, path: Path | None, job: _Job, failures: dict[Modality, str]
+    ) -> Transcript:
         """The words. A transcript that was named must be readable; one merely found beside the clip may fail."""
         from affectgpt.perceive.speech import find_transcript
 
         options = self.options.speech
         transcriber = self._transcriber or open_transcriber(options)
+        if clip is not None and transcriber is not None:
+            transcriber = _WatchedTranscriber(transcriber, job, clip.duration_s)
         try:
             return find_transcript(clip, transcript=options.text, transcript_path=path, transcriber=transcriber)
         except (TranscriptError, UnreadableMedia) as error:
@@ -271,6 +275,12 @@ class _Job:
         self.progress = progress
         self.timings_s: dict[str, float] = {}
         self._stop = threading.Event()
+        self._begun = time.perf_counter()
+
+    @property
+    def elapsed_s(self) -> float:
+        """Wall seconds since the job began."""
+        return time.perf_counter() - self._begun
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
@@ -290,7 +300,7 @@ class _Job:
             self._stop.set()
             raise
 
-    def watch(self, stage: str, items: Iterator[_T], duration_s: float, when: Callable[[_T], float]) -> Iterator[_T]:
+    def watch(self, stage: str, items: Iterable[_T], duration_s: float, when: Callable[[_T], float]) -> Iterator[_T]:
         """`items` as they come, telling how much of the clip they cover."""
         told = 0.0
         for item in items:
@@ -300,3 +310,17 @@ class _Job:
                 told = time.monotonic()
                 self.progress(stage, min(when(item) / duration_s, 1.0))
             yield item
+
+
+class _WatchedTranscriber:
+    """A transcriber that tells how much of the sound it has heard."""
+
+    def __init__(self, transcriber: Transcriber, job: _Job, duration_s: float) -> None:
+        self.name = transcriber.name
+        self._transcriber = transcriber
+        self._job = job
+        self._duration_s = duration_s
+
+    def transcribe(self, blocks: Iterable[Waveform]) -> Transcript:
+        """See `Transcriber.transcribe`."""
+        return self._transcriber.transcribe(self._job.watch("speech", blocks, self._duration_s, lambda w: w.start_s))

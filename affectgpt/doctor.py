@@ -24,6 +24,8 @@ from urllib.parse import urlsplit
 from packaging.requirements import Requirement
 
 from affectgpt.engines import embedded
+from affectgpt.errors import AffectError
+from affectgpt.perceive.whisper import find_whisper
 from affectgpt.versions import DISTRIBUTIONS, own_version
 
 __all__ = ["Diagnosis", "Finding", "State", "examine", "to_json"]
@@ -175,7 +177,7 @@ def _licence(name: str) -> str:
     classified = [
         row.rpartition(" :: ")[2] for row in about.get_all("Classifier") or () if row.startswith("License ::")
     ]
-    declared = (about["License"] if "License" in about else "").strip()
+    declared = str(next(iter(about.get_all("License") or ()), "")).strip()
     if declared and "\n" not in declared and len(declared) <= 40:
         return declared
     return ", ".join(classified) or "not declared"
@@ -233,6 +235,7 @@ def _language_model() -> Iterator[Finding]:
     worst = State.ABSENT if server else State.BROKEN
     well = State.OK if state != "missing" else worst
     yield Finding("models", embedded.MODEL_ID, well, told, "Apache-2.0", "" if state != "missing" else embedded.REMEDY)
+    yield _whisper()
     key = "with a key" if os.environ.get("OPENAI_API_KEY") else "without a key"
     if server:
         yield Finding(
@@ -242,6 +245,19 @@ def _language_model() -> Iterator[Finding]:
         yield Finding(
             "models", "server", State.ABSENT, "OPENAI_BASE_URL is not set", remedy="set it, or give --base-url"
         )
+
+
+def _whisper() -> Finding:
+    """The recogniser that is used where a clip brings no words and --whisper names none."""
+    name = "speech recogniser"
+    remedy = "give --whisper FOLDER, or name one in AFFECTGPT_WHISPER; or put a .srt beside the clip"
+    try:
+        found = find_whisper()
+    except AffectError as error:
+        return Finding("models", name, State.ABSENT, f"AFFECTGPT_WHISPER: {error.what}", remedy=error.remedy or remedy)
+    if found is None:
+        return Finding("models", name, State.ABSENT, "no whisper model on this machine", remedy=remedy)
+    return Finding("models", name, State.OK, found.name, "MIT")
 
 
 def _disk() -> Finding:

@@ -19,7 +19,7 @@ The document's shape, version 1. Every key is always there; a thing that does no
     grounding        {supported, contradicted, uncited, total}, or null
     completion       engine, model, prompt_id, prompt_version, n_prompt_tokens, n_completion_tokens, finish_reason,
                      reasoning
-    timings_s        {step: seconds}
+    timings_s        {step: wall seconds}, with `total`; face and voice overlap
     versions         {package or reader: version}
 
 A key may be added within a version; one is never renamed or given another meaning without a new version.

@@ -138,8 +138,10 @@ class FakeTranscriber:
     words: Transcript = field(default_factory=lambda: transcript("well here we are", source=TranscriptSource.WHISPER))
     name: str = "fake transcriber"
 
-    def read(self, *_: Any, **__: Any) -> Transcript:
-        """The known words."""
+    def transcribe(self, blocks: Iterable[Waveform]) -> Transcript:
+        """The known words, once the whole sound was heard."""
+        for _ in blocks:
+            pass
         return self.words
 
 

@@ -131,7 +131,7 @@ def _show_unparsed(console: Console, answer: UnparsedAnswer) -> None:
 
 def _show_origin(console: Console, outcome: Outcome) -> None:
     console.print()
-    seconds = sum(outcome.timings_s.values())
+    seconds = outcome.timings_s.get("total", 0.0)
     if c := outcome.completion:
         line = f"engine {c.engine} · model {c.model} · prompt {c.prompt_id} {c.prompt_version} · {seconds:.1f} s"
         console.print(Text(plain(line), "dim"))

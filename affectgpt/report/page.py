@@ -76,7 +76,7 @@ def render(outcome: Outcome, senses: Senses) -> str:
         figure_json=_script_json({k: drawn[k] for k in ("data", "layout", "rows")}) if drawn else "",
         outcome=outcome,
         notice=NOTICE,
-        seconds=sum(outcome.timings_s.values()),
+        seconds=outcome.timings_s.get("total", 0.0),
     )
 
 

@@ -124,7 +124,7 @@ def _copy(clip: Clip) -> bytes:
     import av
 
     out = io.BytesIO()
-    with av.open(out, "w", format="mp4", options={"movflags": "faststart"}) as container:
+    with av.open(out, "w", format="mp4") as container:
         frames = media.frames(clip, COPY_RATE_HZ, max_side_px=COPY_SIDE_PX) if clip.has_video else iter(())
         first = next(frames, None)
         if first is not None:
