@@ -1,6 +1,6 @@
 """What a clip shows and says, in a few lines: no language model is asked.
 
-    .venv/bin/python examples/observe.py [clip]
+.venv/bin/python examples/observe.py [clip]
 """
 
 from __future__ import annotations
