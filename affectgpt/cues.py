@@ -30,7 +30,10 @@ class FaceLevel:
 
 @dataclass(frozen=True, slots=True)
 class FaceCue:
-    """One action unit: FACS number and name, the movement as noun and clause, its phrases; `mouth` if speech moves it."""
+    """One action unit: FACS number and name, the movement as noun and clause, its phrases.
+
+    `mouth` if speech moves it too; `telling` in (0, 1] weighs its rank among observations.
+    """
 
     unit: int
     name: str
@@ -38,6 +41,7 @@ class FaceCue:
     movement: str
     phrases: tuple[str, ...]
     mouth: bool = False
+    telling: float = 1.0
 
     @property
     def key(self) -> str:
@@ -112,7 +116,7 @@ def load_cues() -> CueVocabulary:
     face, voice = _table("action_units.toml"), _table("acoustic_cues.toml")
     levels = tuple(FaceLevel(k, v["from"], tuple(v["words"])) for k, v in sorted(face["levels"].items()))
     units = {
-        int(n): FaceCue(int(n), row["name"], row["noun"], row["movement"], tuple(row["phrases"]), row.get("mouth", False))
+        int(n): FaceCue(int(n), row["name"], row["noun"], row["movement"], tuple(row["phrases"]), row.get("mouth", False), row.get("telling", 1.0))
         for n, row in face["units"].items()
     }
     measures = {

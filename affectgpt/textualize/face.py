@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from affectgpt.cues import CueVocabulary, FaceCue, load_cues
+from affectgpt.cues import CueVocabulary, FaceCue, load_cues, unit_of
 from affectgpt.records import FaceTrack, Interval, Modality, Observation
 
 __all__ = ["tell", "tell_missing"]
@@ -78,7 +78,9 @@ def _missing(cue: str, text: str) -> Observation:
 
 
 def _telling(o: Observation) -> float:
-    return (o.value or 0.0) * o.confidence
+    unit = unit_of(o.cue)
+    weight = load_cues().face[unit].telling if unit is not None else 1.0
+    return (o.value or 0.0) * o.confidence * weight
 
 
 def _events(track: FaceTrack, course: NDArray[np.float32], cue: FaceCue, cues: CueVocabulary) -> Iterator[_Event]:
