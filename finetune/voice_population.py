@@ -18,8 +18,9 @@ import numpy as np
 from affectgpt.errors import InputError
 from affectgpt.perceive.acoustics import ContourMeter, LibrosaMeter
 from affectgpt.perceive.measures import MEASURES, Norms
+from affectgpt.perceive.opensmile import OpenSmileMeter
+from affectgpt.perceive.praat import PraatMeter
 from affectgpt.perceive.voice import MeteredVoice
-from affectgpt.perceive.voice_extras import OpenSmileMeter, PraatMeter
 from affectgpt.records import Waveform
 
 MICROPHONE_BOUND = frozenset({"level_db"})
@@ -56,7 +57,7 @@ def read_neutral(folder: Path, meter: ContourMeter) -> dict[str, list[dict[str, 
 
 
 def _read_sound(path: Path) -> Waveform:
-    import soundfile  # type: ignore[import-untyped]
+    import soundfile
 
     samples, rate_hz = soundfile.read(path, dtype="float32", always_2d=True)
     return Waveform(samples.mean(axis=1), rate_hz, 0.0)

@@ -30,6 +30,8 @@ _WINDOW = 512
 _HARMONICITY_WINDOW = 1024
 """64 ms: four periods at 60 Hz, near the 4.5 of Boersma 1993."""
 _EPSILON = 10 ** (FLOOR_DB / 10)
+_SILENCE_DB = -85.0
+"""Under the dither of 16-bit sound no voice is looked for."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -81,12 +83,14 @@ class LibrosaMeter:
 
     def measure(self, samples: Floats, speech: NDArray[np.bool_]) -> Contours:
         """See `ContourMeter.measure`."""
-        f0_hz = track_pitch(samples, speech)
+        level_db = frame_level_db(samples)
+        # In digital silence every lag fits, and pYIN then calls the longest one a pitch.
+        f0_hz = track_pitch(samples, speech & (level_db > _SILENCE_DB))
         power = _power_spectra(samples, _WINDOW)
         low, high = _band(power, 50, 1000), _band(power, 1000, 5000)
         jitter, shimmer = find_periods(samples, f0_hz)
         return Contours(
-            level_db=frame_level_db(samples),
+            level_db=level_db,
             sonorant_db=_decibels(_band(power, 200, 3000)),
             f0_hz=f0_hz,
             hnr_db=_harmonicity_db(samples, f0_hz),

@@ -47,7 +47,7 @@ _NUCLEUS_DIP_DB = 2.0
 _NUCLEUS_DEPTH_DB = 25.0
 """de Jong & Wempe 2009: a nucleus lies within 25 dB of the loudest speech and follows a dip of 2 dB."""
 _UNVOICED_RATIO = 0.05
-"""Under this share of voiced speech the voice is whispered and nuclei need not be voiced."""
+"""Under this share of voiced speech the voice is whispered: no pitch is told, and nuclei need not be voiced."""
 _MERGE_GAP_S = 0.3
 _LONGEST_PHRASE_S = 8.0
 _OWN_WINDOWS = 4
@@ -113,6 +113,12 @@ def spoken_mask(n_frames: int, speech: Sequence[Interval]) -> Mask:
     return mask
 
 
+def is_voiced(contours: Contours, talk: Mask) -> bool:
+    """Whether `talk` (T,) holds a voice: a tenth of a second and a twentieth of the speech, at least."""
+    voiced = np.isfinite(contours.f0_hz[talk])
+    return bool(voiced.sum() >= _MIN_FRAMES and voiced.mean() >= _UNVOICED_RATIO)
+
+
 def find_nuclei(contours: Contours, talk: Mask) -> NDArray[np.intp]:
     """Frames of the syllable nuclei within `talk` (T,): voiced peaks of the 200–3000 Hz level, clear of a dip."""
     if not talk.any():
@@ -123,9 +129,8 @@ def find_nuclei(contours: Contours, talk: Mask) -> NDArray[np.intp]:
     floor_db = np.percentile(smooth[talk], 99) - _NUCLEUS_DEPTH_DB
     peaks, _ = find_peaks(smooth, height=floor_db, prominence=_NUCLEUS_DIP_DB)
     peaks = peaks[talk[peaks]]
-    voiced = np.isfinite(contours.f0_hz)
-    if voiced[talk].mean() >= _UNVOICED_RATIO:
-        peaks = peaks[voiced[peaks]]
+    if is_voiced(contours, talk):
+        peaks = peaks[np.isfinite(contours.f0_hz[peaks])]
     return np.asarray(peaks, np.intp)
 
 
@@ -142,7 +147,7 @@ def _level_measures(contours: Contours, talk: Mask) -> dict[str, float]:
     low, high = np.percentile(level_db, [10, 90])
     # eGeMAPS takes spectral balance over voiced frames; a whisper has none, and its own balance is what it has to tell.
     voiced = talk & np.isfinite(contours.f0_hz)
-    balance = voiced if voiced.sum() >= _MIN_FRAMES else talk
+    balance = voiced if is_voiced(contours, talk) else talk
     return {
         "level_db": 10 * np.log10(np.mean(10 ** (level_db.astype(np.float64) / 10))),
         "level_range_db": high - low,
@@ -153,10 +158,11 @@ def _level_measures(contours: Contours, talk: Mask) -> dict[str, float]:
 
 def _voice_measures(contours: Contours, talk: Mask) -> dict[str, float]:
     found: dict[str, float] = {}
+    if not is_voiced(contours, talk):
+        return found
     f0_hz = contours.f0_hz[talk]
     f0_hz = f0_hz[np.isfinite(f0_hz)]
-    if len(f0_hz) >= _MIN_FRAMES:
-        found["f0_median_hz"] = float(np.median(f0_hz))
+    found["f0_median_hz"] = float(np.median(f0_hz))
     if len(f0_hz) >= _MIN_RANGE_FRAMES:
         low, high = np.percentile(f0_hz, [20, 80])
         found["f0_range_st"] = 12 * float(np.log2(high / low))

@@ -7,6 +7,7 @@ Only the 10-ms contours are kept (eight float32 a frame, 12 MB an hour). Sound i
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from typing import Protocol
 
 import numpy as np
@@ -120,7 +121,7 @@ class MeteredVoice:
             parts.append(measured[_core(chunk)])
         contours = Contours.join(parts)
         heard = np.concatenate([*probabilities, np.zeros(0, np.float32)])
-        return Contours(**(_fields(contours) | {"f0_hz": repair_octaves(contours.f0_hz)})), heard
+        return replace(contours, f0_hz=repair_octaves(contours.f0_hz)), heard
 
 
 class LibrosaVoice(MeteredVoice):
@@ -144,10 +145,6 @@ def _pitch_mask(probabilities: Floats, chunk: Chunk) -> NDArray[np.bool_]:
     frames = (chunk.first + np.arange(count) * HOP_SAMPLES) // FRAME_SAMPLES
     likely = probabilities[: last + 1][np.minimum(frames, min(last, len(probabilities) - 1))] >= _PITCH_THRESHOLD
     return np.asarray(binary_dilation(likely, iterations=_PITCH_REACH_FRAMES))
-
-
-def _fields(contours: Contours) -> dict[str, Floats]:
-    return {name: getattr(contours, name) for name in Contours.__dataclass_fields__}
 
 
 def _shift(speech: Sequence[Interval], by_s: float) -> tuple[Interval, ...]:
