@@ -15,7 +15,7 @@ import unicodedata
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from importlib.resources import files
+from pathlib import Path
 from typing import Any, Literal
 
 from affectgpt.errors import OptionError
@@ -45,7 +45,7 @@ _ENDINGS = (
 _DOUBLED = re.compile(r"([bdglmnprt])\1$")
 _NOT_A_WORD = re.compile(r"[^\w' ]|_")
 _BETWEEN_FEELINGS = re.compile(
-    r"[,;/&|+\n]|\band\b|\bor\b|\bbut\b|\byet\b|\bas well as\b|\bmixed with\b", re.IGNORECASE
+    r"[,;/&|+()\n]|\band\b|\bor\b|\bbut\b|\byet\b|\bas well as\b|\bmixed with\b", re.IGNORECASE
 )
 
 
@@ -108,8 +108,10 @@ class _LabelSet:
 
 def normalise(text: str) -> str:
     """Lower case, no accents, straight apostrophes, hyphens and punctuation to single spaces."""
-    decomposed = unicodedata.normalize("NFKD", text.replace("\u2019", "'").replace("\u2018", "'")).casefold()
-    plain = "".join(c for c in decomposed if not unicodedata.combining(c))
+    plain = text.casefold()
+    if not plain.isascii():
+        decomposed = unicodedata.normalize("NFKD", plain.replace("\u2019", "'").replace("\u2018", "'")).casefold()
+        plain = "".join(c for c in decomposed if not unicodedata.combining(c))
     return " ".join(w for w in (t.strip("'") for t in _NOT_A_WORD.sub(" ", plain).split()) if w)
 
 
@@ -373,7 +375,7 @@ def _grade(listed: str) -> tuple[EmotionWord, ...]:
 @lru_cache(maxsize=1)
 def load_lexicon() -> EmotionLexicon:
     """The package's lexicon, read once."""
-    folder = files("affectgpt") / "data"
+    folder = Path(__file__).parent / "data"
     tables = (
         tomllib.loads((folder / f"{name}.toml").read_text(encoding="utf-8"))
         for name in ("emotions", "emotion_words", "emotion_labels", "emotion_vad")

@@ -6,7 +6,8 @@ Four steps, all of them deterministic:
    the penalty chosen by cross-validation inside EmoBank's train split, the fit judged on its dev split.
 2. Each node: the mean prediction over its surface forms in two templates ("I feel X.", "X").
 3. An affine map a dimension from those predictions to the published values of the basics (`PUBLISHED`), by least
-   squares; the map is judged on the published values of fourteen other terms (`FURTHER`), which have no part in it.
+   squares, no further than they reach; the map is judged on the published values of fourteen other terms (`FURTHER`),
+   which have no part in it.
 4. Each node is pulled towards its basic's published value, the more the less the text model can be trusted: the fit
    keeps the weight r (Pearson on EmoBank's dev split), the basic has 1 - r. Surprise and neutral have no valence of
    their own as families (awe, shock), so there the fitted valence stands. Nodes with a published value take it.
@@ -135,17 +136,22 @@ def pearson(a: Matrix, b: Matrix) -> list[float]:
 
 
 def calibrate(raw: Mapping[str, Matrix]) -> dict[str, Matrix]:
-    """`raw` (3,) a node, mapped a dimension at a time by the least-squares line through the published basics."""
+    """`raw` (3,) a node, mapped a dimension at a time by the least-squares line through the published basics.
+
+    The line is known between the basics only: what it puts beyond the lowest or the highest of them stops there.
+    """
     lines = [
         np.polyfit([raw[n][d] for n in PUBLISHED], [v[d] for v in PUBLISHED.values()], 1)
         for d in range(len(DIMENSIONS))
     ]
     slopes, offsets = np.array(lines).T
-    return {node: slopes * value + offsets for node, value in raw.items()}
+    published = np.array(list(PUBLISHED.values()))
+    lowest, highest = published.min(0), published.max(0)
+    return {node: np.clip(slopes * value + offsets, lowest, highest) for node, value in raw.items()}
 
 
 def shrink(lexicon: EmotionLexicon, fitted: Mapping[str, Matrix], weight: Matrix) -> dict[str, Matrix]:
-    """Each node's fit at `weight` (3,) against its basic's published value at the rest, clipped to [-1, 1]."""
+    """Each node's fit at `weight` (3,) against its basic's published value at the rest."""
     pulled = {}
     for name, value in fitted.items():
         basic = lexicon.nodes[name].basic
@@ -153,7 +159,7 @@ def shrink(lexicon: EmotionLexicon, fitted: Mapping[str, Matrix], weight: Matrix
         if basic in FAMILIES_WITHOUT_VALENCE:
             kept[0] = 1.0
         prior = np.array(PUBLISHED[NEAREST_PUBLISHED.get(basic, basic)])
-        pulled[name] = np.clip(kept * value + (1 - kept) * prior, -1.0, 1.0)
+        pulled[name] = kept * value + (1 - kept) * prior
     return pulled
 
 

@@ -34,11 +34,16 @@ def test_calibration_undoes_any_affine_distortion() -> None:
         assert value == pytest.approx(np.array(PUBLISHED[node]), abs=1e-9)
 
 
+def test_the_line_is_not_drawn_beyond_the_basics() -> None:
+    raw = {node: np.array(value) for node, value in PUBLISHED.items()} | {"pleasure": np.full(3, 9.0)}
+    assert calibrate(raw)["pleasure"] == pytest.approx(np.array([0.81, 0.82, 0.46]))
+
+
 def test_the_weight_moves_a_node_from_its_basic_to_its_fit() -> None:
-    fitted = {"despair": np.array([0.3, 0.9, 2.0]), "shock": np.array([-0.4, 0.5, 0.0]), "scorn": np.zeros(3)}
+    fitted = {"despair": np.array([0.3, 0.9, 0.2]), "shock": np.array([-0.4, 0.5, 0.0]), "scorn": np.zeros(3)}
     none, whole = shrink(LEXICON, fitted, np.zeros(3)), shrink(LEXICON, fitted, np.ones(3))
     assert none["despair"].tolist() == list(PUBLISHED["sadness"])
-    assert whole["despair"].tolist() == [0.3, 0.9, 1.0]
+    assert whole["despair"].tolist() == [0.3, 0.9, 0.2]
     assert none["shock"].tolist() == [-0.4, *PUBLISHED["surprise"][1:]]
     assert none["scorn"].tolist() == list(PUBLISHED["disgust"])
 
