@@ -12,7 +12,7 @@ BIN := .venv/bin
 .PHONY: help setup explain test test-slow check bench bench-au
 
 help: ## list the targets
-	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | awk -F '\t' '{printf "  make %-10s %s\n", $$1, $$2}'
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: ## prepare .venv, and nothing else
 	@py="$(PYTHON)"; if [ -z "$$py" ]; then \
