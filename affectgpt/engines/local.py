@@ -3,7 +3,8 @@
 Greedy answers of one prompt at a time are drafted by prompt lookup: spans that the text repeats are proposed and
 checked many at a time, and only what greedy decoding would have written is kept. Several prompts are written side by
 side, padded on the left. In float32 both give the tokens of plain one-by-one greedy decoding (tested); in bfloat16
-sums round differently with the shape of the work, so a near tie can fall the other way between the two.
+sums round differently with the shape of the work, so a near tie can fall the other way between the two, and a batch's
+answers can depend on their neighbours: measure in float32.
 """
 
 from __future__ import annotations

@@ -92,6 +92,13 @@ def test_a_greedy_continuation_is_pinned_and_weights_are_the_ggufs(folder: Path)
 # ---------------------------------------------------------------- the folder's life
 
 
+def convert(cache: Path) -> Path:
+    process = convert_in_fresh_process(cache)
+    path = process.communicate()[0].strip()
+    assert process.returncode == 0
+    return Path(path)
+
+
 def convert_in_fresh_process(cache: Path) -> subprocess.Popen[str]:
     code = "from affectgpt.engines import embedded; print(embedded.folder())"
     env = {**os.environ, "AFFECTGPT_CACHE": str(cache)}
@@ -108,17 +115,17 @@ def test_two_processes_convert_once_and_a_broken_or_older_folder_is_made_anew(tm
 
     weights = made / "model.safetensors"
     born = weights.stat().st_mtime_ns
-    assert convert_in_fresh_process(tmp_path).wait() == 0
+    assert convert(tmp_path) == made
     assert weights.stat().st_mtime_ns == born
     os.truncate(weights, 1000)
     left_over = made.parent / ".smollm2-135m-instruct-dead"
     left_over.mkdir()
-    assert convert_in_fresh_process(tmp_path).wait() == 0
+    assert convert(tmp_path) == made
     assert weights.stat().st_size > 200_000_000
     assert not left_over.exists()
     stamp = json.loads((made / embedded.STAMP).read_text())
     (made / embedded.STAMP).write_text(json.dumps({**stamp, "converter": embedded.CONVERTER - 1}))
-    assert convert_in_fresh_process(tmp_path).wait() == 0
+    assert convert(tmp_path) == made
     assert json.loads((made / embedded.STAMP).read_text()) == stamp
 
 
