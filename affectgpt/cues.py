@@ -110,20 +110,26 @@ def _table(name: str) -> dict[str, Any]:
     return tomllib.loads(files("affectgpt").joinpath("data", name).read_text(encoding="utf-8"))
 
 
+def _lists_to_tuples(row: Mapping[str, Any]) -> dict[str, Any]:
+    return {k: tuple(v) if isinstance(v, list) else v for k, v in row.items()}
+
+
 @cache
 def load_cues() -> CueVocabulary:
     """The shipped vocabulary, read once."""
     face, voice = _table("action_units.toml"), _table("acoustic_cues.toml")
     levels = tuple(FaceLevel(k, v["from"], tuple(v["words"])) for k, v in sorted(face["levels"].items()))
     units = {
-        int(n): FaceCue(int(n), row["name"], row["noun"], row["movement"], tuple(row["phrases"]), row.get("mouth", False), row.get("telling", 1.0))
+        int(n): FaceCue(
+            int(n),
+            row["name"],
+            row["noun"],
+            row["movement"],
+            tuple(row["phrases"]),
+            row.get("mouth", False),
+            row.get("telling", 1.0),
+        )
         for n, row in face["units"].items()
     }
-    measures = {
-        key: VoiceCue(
-            key=key,
-            **{k: tuple(v) if isinstance(v, list) else v for k, v in row.items()},
-        )
-        for key, row in voice["measures"].items()
-    }
+    measures = {key: VoiceCue(key=key, **_lists_to_tuples(row)) for key, row in voice["measures"].items()}
     return CueVocabulary(units, levels, measures, voice["levels"]["told"], voice["levels"]["much"])

@@ -1,6 +1,7 @@
 """Train the adapter that `affectgpt explain` ships: composed rows, the embedded model, LoRA, TRL's SFTTrainer.
 
-    .venv/bin/python -m finetune.explain --goemotions FOLDER --out FOLDER
+    python -m instruction_data.rows --goemotions FOLDER --out DATA
+    python -m finetune.explain --data DATA --out RUN
 
 The loss is taken on the answer alone. The same seed gives the same rows in the same order; on another processor the
 last bits of the weights may differ.
@@ -19,8 +20,6 @@ from pathlib import Path
 from typing import Any
 
 from affectgpt.engines import adapter, embedded
-from instruction_data.evidence import read_goemotions
-from instruction_data.rows import compose_rows, write_rows
 
 __all__ = ["Recipe", "main", "train"]
 
@@ -37,8 +36,6 @@ class Recipe:
     LoRA on a model of this size, ten times that of full tuning.
     """
 
-    rows: int = 3000
-    dev_rows: int = 64
     seed: int = 7
     rank: int = 16
     alpha: int = 32
@@ -51,16 +48,16 @@ class Recipe:
     save_steps: int = 60
 
 
-def train(recipe: Recipe, goemotions: Path, out: Path, resume: bool = False) -> Path:
-    """Build the rows, train, and seal the adapter folder `out/adapter`; returns it."""
+def train(recipe: Recipe, data: Path, out: Path, resume: bool = False) -> Path:
+    """Train on `data`/train.jsonl, watch `data`/dev.jsonl, and seal the adapter folder `out`/adapter; returns it."""
     from datasets import load_dataset
     from peft import LoraConfig
     from transformers import AutoModelForCausalLM, AutoTokenizer
     from trl import SFTConfig, SFTTrainer
 
     base = embedded.folder()
-    data = _build_rows(recipe, goemotions, out)
-    rows = load_dataset("json", data_files={k: str(v) for k, v in data.items()}, cache_dir=str(out / "cache"))
+    splits = {name: data / f"{name}.jsonl" for name in ("train", "dev")}
+    rows = load_dataset("json", data_files={k: str(v) for k, v in splits.items()}, cache_dir=str(out / "cache"))
     rows = rows.select_columns(["prompt", "completion"])
     settings = SFTConfig(
         output_dir=str(out / "checkpoints"),
@@ -79,7 +76,6 @@ def train(recipe: Recipe, goemotions: Path, out: Path, resume: bool = False) -> 
         save_steps=recipe.save_steps,
         save_total_limit=3,
         seed=recipe.seed,
-        gradient_checkpointing=False,
         use_cpu=not _has_cuda(),
         bf16=False,
         report_to=[],
@@ -102,20 +98,10 @@ def train(recipe: Recipe, goemotions: Path, out: Path, resume: bool = False) -> 
     )
     began = time.monotonic()
     trainer.train(resume_from_checkpoint=resume)
-    return _seal(trainer, recipe, base, out, data, time.monotonic() - began)
+    return _seal(trainer, recipe, base, out, splits, time.monotonic() - began)
 
 
-def _build_rows(recipe: Recipe, goemotions: Path, out: Path) -> dict[str, Path]:
-    places = {"train": out / "train.jsonl", "dev": out / "dev.jsonl"}
-    sources = {"train": ("train.tsv", recipe.rows, 0), "dev": ("dev.tsv", recipe.dev_rows, 1)}
-    for split, (name, n, shift) in sources.items():
-        quotes = read_goemotions(goemotions / name)
-        n_rows = write_rows(places[split], compose_rows(n, recipe.seed + shift, quotes))
-        log.info("%s: %d rows", places[split], n_rows)
-    return places
-
-
-def _seal(trainer: Any, recipe: Recipe, base: Path, out: Path, data: dict[str, Path], seconds: float) -> Path:
+def _seal(trainer: Any, recipe: Recipe, base: Path, out: Path, splits: dict[str, Path], seconds: float) -> Path:
     folder = out / "adapter"
     trainer.save_model(str(folder))
     for extra in folder.iterdir():
@@ -123,12 +109,12 @@ def _seal(trainer: Any, recipe: Recipe, base: Path, out: Path, data: dict[str, P
             extra.unlink()
     notes = {
         "recipe": asdict(recipe),
-        "data_sha256": {k: sha256(v.read_bytes()).hexdigest() for k, v in data.items()},
+        "data_sha256": {k: sha256(v.read_bytes()).hexdigest() for k, v in splits.items()},
         "steps": trainer.state.global_step,
         "hours": round(seconds / 3600, 2),
         "commit": _commit(),
         "log": [e for e in trainer.state.log_history if "eval_loss" in e],
-        "prompt": json.loads(data["train"].read_text(encoding="utf-8").split("\n", 1)[0])["prompt_id"],
+        "prompt": json.loads(splits["train"].read_text(encoding="utf-8").split("\n", 1)[0])["prompt_id"],
     }
     adapter.write_manifest(folder, "explain-1", embedded.MODEL_ID, base, notes)
     return folder
@@ -149,14 +135,14 @@ def main() -> None:
     """Command line: one option a field of the recipe."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0] if __doc__ else None)
-    parser.add_argument("--goemotions", type=Path, required=True, help="folder with train.tsv, dev.tsv, labels.txt")
-    parser.add_argument("--out", type=Path, required=True, help="folder for rows, checkpoints and the adapter")
+    parser.add_argument("--data", type=Path, required=True, help="folder with train.jsonl and dev.jsonl")
+    parser.add_argument("--out", type=Path, required=True, help="folder for checkpoints and the adapter")
     parser.add_argument("--resume", action="store_true", help="go on from the last checkpoint in --out")
     for name, value in asdict(Recipe()).items():
         parser.add_argument(f"--{name.replace('_', '-')}", type=type(value), default=value)
     given = vars(parser.parse_args())
-    goemotions, out, resume = given.pop("goemotions"), given.pop("out"), given.pop("resume")
-    print(train(Recipe(**given), goemotions, out, resume))
+    data, out, resume = given.pop("data"), given.pop("out"), given.pop("resume")
+    log.info("adapter in %s", train(Recipe(**given), data, out, resume))
 
 
 if __name__ == "__main__":

@@ -75,9 +75,9 @@ def read_goemotions(path: Path) -> Quotes:
     with path.open(encoding="utf-8", newline="") as file:
         for text, ids, _ in csv.reader(file, delimiter="\t", quoting=csv.QUOTE_NONE):
             label = lexicon.convert(names[int(ids)], "goemotions28", "basic8") if ids.isdigit() else None
-            text = re.sub(r"\[(?:NAME|RELIGION)\]", "Sam", text).strip()
-            if label and 3 <= len(text.split()) <= 26 and text.isascii():
-                quotes[label].append(text)
+            said = re.sub(r"\[(?:NAME|RELIGION)\]", "Sam", text).strip()
+            if label and 3 <= len(said.split()) <= 26 and said.isascii():
+                quotes[label].append(said)
     return quotes
 
 

@@ -1,7 +1,11 @@
-"""Instruction rows for the explain task: evidence, prompt and composed answer, each checked before it is kept."""
+"""Instruction rows for the explain task: evidence, prompt and composed answer, each checked before it is kept.
+
+python -m instruction_data.rows --goemotions FOLDER --out FOLDER
+"""
 
 from __future__ import annotations
 
+import argparse
 import json
 import random
 from collections.abc import Iterator
@@ -15,9 +19,9 @@ from affectgpt.parsing import parse_text
 from affectgpt.prompting import PromptLibrary
 from affectgpt.records import Explanation, Verdict
 from instruction_data.composer import compose
-from instruction_data.evidence import Quotes, draw
+from instruction_data.evidence import Quotes, draw, read_goemotions
 
-__all__ = ["compose_rows", "write_rows"]
+__all__ = ["compose_rows", "main", "write_rows"]
 
 
 def compose_rows(n: int, seed: int, quotes: Quotes) -> Iterator[dict[str, object]]:
@@ -57,3 +61,21 @@ def write_rows(path: Path, rows: Iterator[dict[str, object]]) -> int:
             n += 1
     part.replace(path)
     return n
+
+
+def main() -> None:
+    """Command line: write train.jsonl from the corpus' train side and dev.jsonl from its dev side."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0] if __doc__ else None)
+    parser.add_argument("--goemotions", type=Path, required=True, help="folder with train.tsv, dev.tsv, labels.txt")
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--rows", type=int, default=2800)
+    parser.add_argument("--dev-rows", type=int, default=48)
+    parser.add_argument("--seed", type=int, default=7)
+    given = parser.parse_args()
+    for split, n, seed in (("train", given.rows, given.seed), ("dev", given.dev_rows, given.seed + 1)):
+        quotes = read_goemotions(given.goemotions / f"{split}.tsv")
+        write_rows(given.out / f"{split}.jsonl", compose_rows(n, seed, quotes))
+
+
+if __name__ == "__main__":
+    main()

@@ -52,7 +52,7 @@ def appraise(observations: Observations, words: EmotionDistribution | None = Non
 
 
 def fuse(read: Mapping[Modality, tuple[EmotionDistribution, float]]) -> Appraisal:
-    """Pool distributions in proportion to reliability (a linear pool: a conflict stays two-peaked) and name conflicts."""
+    """Pool distributions in proportion to reliability (linear: a conflict stays two-peaked); name conflicts."""
     if not read:
         return Appraisal({}, {}, distribute({}))
     total = sum(weight for _, weight in read.values()) or 1.0

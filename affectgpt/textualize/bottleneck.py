@@ -30,7 +30,7 @@ class Sensed:
 
 
 def tell(sensed: Sensed, top_k: Mapping[Modality, int] | None = None) -> Observations:
-    """Observations numbered F1.. V1.. S1.. and M1.. for what is missing; `left_out` counts the unshown of a modality."""
+    """Observations numbered F1.. V1.. S1.. and M1.. for what is missing; `left_out` counts the unshown ones."""
     top_k = {**TOP_K, **(top_k or {})}
     found: dict[Modality, list[Observation]] = {m: [] for m in Modality}
     missing: list[Observation] = [
