@@ -11,14 +11,14 @@ from dataclasses import dataclass
 from functools import lru_cache
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from affectgpt.errors import OptionError, TrackFileError
 from affectgpt.perceive.geometry import MAX_INTENSITY, load_table
-from affectgpt.perceive.tracking import Box, Sighting, Tracker, choose_subject, follow
+from affectgpt.perceive.tracking import Box, Person, Sighting, Tracker, choose_subject, follow
 from affectgpt.records import FaceTrack, Frame
 
 __all__ = ["FaceFileReader"]
@@ -46,20 +46,22 @@ class _Format:
 
 @dataclass(frozen=True, slots=True)
 class _Row:
-    time_s: float
+    time: float
+    """Seconds, or a frame number from 0 where the file has no times."""
     key: str | None
     sighting: Sighting | None
 
 
 class FaceFileReader:
-    """Reads an OpenFace (2.x) or py-feat CSV in place of the pictures; the frames handed to `read` are not looked at.
+    """Reads an OpenFace (2.x) or py-feat CSV in place of the pictures, whose pixels are not looked at.
 
     OpenFace's `AUxx_r` are intensities from 0 to 5 and are taken as they are, AU45 as 43. py-feat's `AUxx` are
     probabilities or relative strengths from 0 to 1; they are multiplied by 5, a reading rather than FACS coding.
     Units that the file lacks are NaN with reliability 0. Angles are degrees with the signs of the file's
     own tool. Several people are told apart by `face_id` or `Identity`, else by place and size. Times are the file's
-    `timestamp`, or, where `fps` is given, frame numbers over `fps`. Neither tool says what rest it subtracted: the
-    baseline is other people's.
+    `timestamp`, or, where `fps` is given, frame numbers over `fps`. A file with neither is laid over the pictures: its
+    last frame number falls on the last picture's time, exact to one sampled frame. Neither tool says what
+    rest it subtracted: the baseline is other people's.
 
     Raises:
         TrackFileError: no such file, no CSV of these tools, or values that make no sense.
@@ -72,14 +74,21 @@ class FaceFileReader:
         self._path = path
         header, rows = _read_csv(path)
         self._format = _detect(path, header)
-        self._rows = _Columns(path, header, self._format, fps).rows(rows)
+        columns = _Columns(path, header, self._format, fps)
+        self._rows = columns.rows(rows)
+        self._timed = columns.timed
         self.name = f"{self._format.tool} file {path.name}"
 
     def read(self, frames: Iterable[Frame], *, subject: int | None = None) -> FaceTrack:
-        """See `face.FaceReader.read`; `frames` may be empty."""
+        """See `face.FaceReader.read`; `frames` may be empty where the file has times.
+
+        Raises:
+            TrackFileError: the file has frame numbers only, and there are no pictures to lay them over.
+        """
         units = load_table().units
-        times_s = np.array(sorted({r.time_s for r in self._rows}), np.float64)
-        people = self._people(times_s)
+        clock = np.array(sorted({r.time for r in self._rows}), np.float64)
+        times_s = clock if self._timed else clock * self._seconds_a_frame(clock, frames)
+        people = self._people(clock, times_s)
         chosen = choose_subject(people, subject)
         course = follow(people[chosen] if people else None, len(times_s), len(units))
         return FaceTrack(
@@ -98,14 +107,22 @@ class FaceFileReader:
             n_people=len(people),
         )
 
-    def _people(self, times_s: NDArray[np.float64]) -> list[Any]:
-        by_time: dict[float, list[_Row]] = {}
+    def _seconds_a_frame(self, clock: NDArray[np.float64], frames: Iterable[Frame]) -> float:
+        if len(clock) == 1:
+            return 0.0
+        last_s = max((f.time_s for f in frames), default=0.0)
+        if last_s <= 0:
+            raise TrackFileError(f"{self._path} has frame numbers but no times", "give the video's frames a second")
+        return last_s / float(clock[-1])
+
+    def _people(self, clock: NDArray[np.float64], times_s: NDArray[np.float64]) -> list[Person]:
+        at_once: dict[float, list[_Row]] = {}
         for row in self._rows:
             if row.sighting is not None:
-                by_time.setdefault(row.time_s, []).append(row)
+                at_once.setdefault(row.time, []).append(row)
         tracker = Tracker()
-        for i, time_s in enumerate(times_s):
-            rows = by_time.get(float(time_s), [])
+        for i, (tick, time_s) in enumerate(zip(clock, times_s, strict=True)):
+            rows = at_once.get(float(tick), [])
             keys = [r.key for r in rows if r.key is not None]
             sightings = [r.sighting for r in rows if r.sighting is not None]
             tracker.add(i, float(time_s), sightings, keys if len(keys) == len(sightings) else None)
@@ -165,8 +182,6 @@ class _Columns:
 
     def rows(self, lines: Sequence[Sequence[str]]) -> list[_Row]:
         """All lines; raises TrackFileError with the line's number."""
-        if self._fps is None and "timestamp" not in self._at and len(lines) > 1:
-            raise TrackFileError(f"{self._path} has frame numbers but no times", "give the video's frames a second")
         if "timestamp" not in self._at and "frame" not in self._at and len(lines) > 1:
             raise TrackFileError(f"{self._path} has neither times nor frame numbers", "export it with its frame column")
         return [self._row(line, number) for number, line in enumerate(lines, start=2)]
@@ -183,18 +198,23 @@ class _Columns:
         seen = self._is_face(line, number) and bool(np.isfinite(values).any())
         key = line[self._id].strip() if self._id is not None else (None if self._has_place else "")
         sighting = Sighting(self._box(line, number), self._pose(line, number), values) if seen else None
-        return _Row(self._time_s(line, number), key, sighting)
+        return _Row(self._time(line, number), key, sighting)
 
-    def _time_s(self, line: Sequence[str], number: int) -> float:
-        if self._fps is not None and "frame" in self._at:
+    @property
+    def timed(self) -> bool:
+        """Whether rows come with seconds."""
+        return "timestamp" in self._at or self._fps is not None
+
+    def _time(self, line: Sequence[str], number: int) -> float:
+        if "frame" in self._at and (self._fps is not None or "timestamp" not in self._at):
             # OpenFace counts frames from 1, py-feat from 0.
             first = 1 if self._form.tool == "OpenFace" else 0
-            time_s = (self._number(line, self._at["frame"], number) - first) / self._fps
+            time = (self._number(line, self._at["frame"], number) - first) / (self._fps or 1.0)
         else:
-            time_s = self._number(line, self._at["timestamp"], number) if "timestamp" in self._at else 0.0
-        if not 0 <= time_s < float("inf"):
-            raise TrackFileError(f"{self._path} line {number}: a time of {time_s:g} s", "the file is damaged")
-        return time_s
+            time = self._number(line, self._at["timestamp"], number) if "timestamp" in self._at else 0.0
+        if not 0 <= time < float("inf"):
+            raise TrackFileError(f"{self._path} line {number}: a time of {time:g}", "the file is damaged")
+        return time
 
     def _is_face(self, line: Sequence[str], number: int) -> bool:
         if "success" in self._at:
