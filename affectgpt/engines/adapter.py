@@ -13,7 +13,17 @@ from typing import Any
 from affectgpt.engines import embedded
 from affectgpt.errors import ModelError
 
-__all__ = ["Manifest", "file_sha256", "merge", "read_manifest", "shipped", "write_manifest"]
+__all__ = [
+    "CONFIG",
+    "MANIFEST",
+    "WEIGHTS",
+    "Manifest",
+    "file_sha256",
+    "merge",
+    "read_manifest",
+    "shipped",
+    "write_manifest",
+]
 
 MANIFEST = "manifest.json"
 WEIGHTS = "adapter_model.safetensors"

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     import torch
     from numpy.typing import NDArray
 
-__all__ = ["CONVERTER", "GGUF_SHA256", "MODEL_ID", "cache_root", "folder", "source", "state"]
+__all__ = ["CONVERTER", "GGUF_SHA256", "MODEL_ID", "REMEDY", "cache_root", "folder", "source", "state"]
 
 MODEL_ID = "smollm2-135m-instruct"
 """Name of the embedded model in every `Completion.model` and adapter manifest."""
