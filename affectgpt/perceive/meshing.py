@@ -67,9 +67,9 @@ class FaceMesher:
 
     def __init__(self) -> None:
         os.environ.setdefault("GLOG_minloglevel", "2")
-        with quiet_stderr(), _quiet_warnings():
+        with _quiet_warnings():
             import mediapipe as mp
-
+        with quiet_stderr(), _quiet_warnings():
             solutions = mp.solutions
             self._mesh = solutions.face_mesh.FaceMesh(refine_landmarks=True, min_detection_confidence=LEAST_CONFIDENCE)
             self._crop_mesh = solutions.face_mesh.FaceMesh(
