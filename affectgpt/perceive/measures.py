@@ -179,14 +179,17 @@ def _voice_measures(contours: Contours, talk: Mask) -> dict[str, float]:
 
 
 def snr_db(contours: Contours, speech: Sequence[Interval]) -> float:
-    """Speech over noise in dB, the noise measured at least 0.1 s away from speech; NaN with under 0.2 s of it."""
+    """Speech over noise in dB, at least -10; NaN with under 0.2 s of noise.
+
+    Noise is what is heard 0.1 s or more away from speech; music between the words may well be louder than they are.
+    """
     talk = spoken_mask(len(contours), speech)
     near = spoken_mask(len(contours), [Interval(s.start_s - 0.1, s.end_s + 0.1) for s in speech])
     if talk.sum() < _MIN_FRAMES or (~near).sum() < 2 * _MIN_FRAMES:
         return float("nan")
     power = 10 ** (contours.level_db.astype(np.float64) / 10)
     noise = float(np.median(power[~near]))
-    return float(10 * np.log10(max(power[talk].mean() - noise, 1e-10) / noise))
+    return float(10 * np.log10(max(power[talk].mean() / noise - 1, 0.1)))
 
 
 def cut_phrases(speech: Sequence[Interval], level_db: Floats) -> tuple[Interval, ...]:
