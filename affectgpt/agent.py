@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, Protocol, TypeVar
 
 from affectgpt import grounding, media, textualize
+from affectgpt.appraise.prototypes import appraise
 from affectgpt.errors import MediaNotFound, OptionError, TranscriptError, UnreadableMedia
 from affectgpt.parsing import parse
 from affectgpt.prompting import PromptLibrary
@@ -154,7 +155,8 @@ class AffectAgent:
         job = _Job(progress)
         with job.stage("tell"):
             observations = self.observe(senses)
-        outcome = Outcome(senses.clip, observations, None, senses.transcript)
+            appraisal = appraise(observations)
+        outcome = Outcome(senses.clip, observations, None, senses.transcript, appraisal)
         if self.engine is not None and any(not o.is_missing for o in observations.items):
             outcome = self._answer(outcome, self.engine, job)
         readers = {
@@ -239,7 +241,7 @@ class AffectAgent:
 
     def _answer(self, outcome: Outcome, engine: Engine, job: _Job) -> Outcome:
         prompts = self._prompts = self._prompts or PromptLibrary()
-        prompt = prompts.render(PROMPT_ID, outcome.observations)
+        prompt = prompts.render(PROMPT_ID, outcome.observations, outcome.appraisal)
         with job.stage("answer"):
             (completion,) = engine.generate([prompt], self.options.sampling)
         with job.stage("check"):

@@ -18,11 +18,15 @@ import yaml
 
 from affectgpt.answers import FORMS, answer_schema
 from affectgpt.errors import PromptError
-from affectgpt.records import Message, Observations, Prompt
+from affectgpt.records import Appraisal, Message, Observations, Prompt
 
-__all__ = ["PromptLibrary", "PromptTemplate", "observation_lines", "shipped_folder"]
+__all__ = ["PromptLibrary", "PromptTemplate", "appraisal_lines", "observation_lines", "shipped_folder"]
 
 _FIELDS = {"id", "version", "description", "variables", "answer", "system", "user"}
+SHORTLIST = 3
+"""Emotions shown to the model. HEF (arXiv 2402.11801) first lets the model decide among a small model's likeliest, then
+among the rest."""
+_CHANNELS = {"face": "face", "voice": "voice", "speech": "words"}
 _TEMPLATE_TOKEN = re.compile(r"<\|[^|>\n]{0,64}\|>|</?s>|\[/?INST\]|<(?:bos|eos|start_of_turn|end_of_turn)>")
 """Control tokens of the chat templates in use (ChatML, Llama, Mistral, Gemma): in a variable they are an attack."""
 
@@ -69,6 +73,24 @@ def observation_lines(observations: Observations) -> str:
     return "\n".join(o.line.replace("\n", " ") for o in observations.items) or "none"
 
 
+def appraisal_lines(appraisal: Appraisal | None) -> str:
+    """The appraisal as every prompt shows it: a shortlist with a way out, the three dimensions, channels, conflicts."""
+    if appraisal is None or not appraisal.by_modality:
+        return "Shortlist: none, there is no evidence"
+    fused = appraisal.fused
+    ranked = sorted(fused.probabilities, key=lambda label: -fused.probabilities[label])[:SHORTLIST]
+    listed = ", ".join(f"{label} {fused.probabilities[label]:.2f}" for label in ranked)
+    channels = ", ".join(f"{_CHANNELS[m]} {read.top}" for m, read in appraisal.by_modality.items())
+    # Adding zero turns -0.0 into 0.0.
+    v, a, d = (round(x, 1) + 0.0 for x in (fused.valence, fused.arousal, fused.dominance))
+    lines = [
+        f"Shortlist: {listed}, or none of these",
+        f"Valence {v:.1f}, arousal {a:.1f}, dominance {d:.1f}",
+        f"By channel: {channels}",
+    ]
+    return "\n".join(lines + [f"Conflict: {c}" for c in appraisal.conflicts])
+
+
 class PromptLibrary:
     """The prompts of one folder, by id."""
 
@@ -93,9 +115,14 @@ class PromptLibrary:
         except KeyError:
             raise PromptError(f"no prompt {prompt_id!r}", f"there are {', '.join(self.ids())}") from None
 
-    def render(self, prompt_id: str, observations: Observations, **variables: str) -> Prompt:
-        """Render one prompt over a clip's observations."""
-        return self.get(prompt_id).render(observations=observation_lines(observations), **variables)
+    def render(
+        self, prompt_id: str, observations: Observations, appraisal: Appraisal | None = None, **variables: str
+    ) -> Prompt:
+        """Render one prompt over a clip's observations and what the appraisers make of them."""
+        template = self.get(prompt_id)
+        if "appraisal" in template.variables:
+            variables = {"appraisal": appraisal_lines(appraisal), **variables}
+        return template.render(observations=observation_lines(observations), **variables)
 
 
 @cache

@@ -34,14 +34,15 @@ def compose_rows(n: int, seed: int, quotes: Quotes) -> Iterator[dict[str, object
     for i in range(n):
         rng = random.Random(f"{seed}/{i}")
         scene = draw(rng, quotes)
-        answer = compose(scene.observations, appraise(scene.observations, scene.words), rng)
+        appraisal = appraise(scene.observations, scene.words)
+        answer = compose(scene.observations, appraisal, rng)
         parsed = parse_text(answer)
         if not isinstance(parsed, Explanation):
             raise AffectError(f"row {i} of seed {seed} does not parse: {parsed.reason}", "mend the composer")
         grounding = check(replace(parsed), scene.observations)
         if bad := [c for c in grounding.claims if c.verdict is not Verdict.SUPPORTED]:
             raise AffectError(f"row {i} of seed {seed}: {bad[0].reason}: {bad[0].claim.text}", "mend the composer")
-        prompt = library.render("explain", scene.observations)
+        prompt = library.render("explain", scene.observations, appraisal)
         yield {
             "prompt": [{"role": m.role, "content": m.content} for m in prompt.messages],
             "completion": [{"role": "assistant", "content": answer}],

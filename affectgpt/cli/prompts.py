@@ -53,12 +53,14 @@ def show(prompt_id: Annotated[str, typer.Argument(metavar="ID", help="The prompt
 def render(sense: SenseFlags, chosen: RenderFlags) -> None:
     """The messages that a model would get for this clip, word for word. No model is asked."""
     from affectgpt.agent import AffectAgent
+    from affectgpt.appraise.prototypes import appraise
     from affectgpt.prompting import PromptLibrary
 
     library = PromptLibrary()
     library.get(chosen.prompt_id)  # a wrong id should not wait for the clip
     agent = AffectAgent(None, sense.options())
-    _print(library.render(chosen.prompt_id, agent.observe(agent.sense(sense.path))).messages)
+    observations = agent.observe(agent.sense(sense.path))
+    _print(library.render(chosen.prompt_id, observations, appraise(observations)).messages)
 
 
 def _print(messages: Iterable[Message]) -> None:
