@@ -155,9 +155,11 @@ class AffectAgent:
         job = _Job(progress)
         with job.stage("tell"):
             observations = self.observe(senses)
-            appraisal = appraise(observations)
+            is_evidence = any(not o.is_missing for o in observations.items)
+            # Over no evidence the appraisers could only repeat their priors.
+            appraisal = appraise(observations) if is_evidence else None
         outcome = Outcome(senses.clip, observations, None, senses.transcript, appraisal)
-        if self.engine is not None and any(not o.is_missing for o in observations.items):
+        if self.engine is not None and is_evidence:
             outcome = self._answer(outcome, self.engine, job)
         readers = {
             f"{name} reader": track.reader

@@ -10,7 +10,7 @@ The document's shape, version 1. Every key is always there; a thing that does no
                      quote, is_missing: a list, in the prompt's order
     left_out         {modality: count} that the bottleneck kept back
     transcript       source, language, model, note, utterances [text, start_s, end_s, confidence, speaker, words]
-    appraisal        by_modality, reliability, fused, conflicts
+    appraisal        by_modality, reliability, fused, conflicts; null where there was no evidence
     answer           null where no engine was asked, or where there was no evidence to ask about; else `parsed` and
                      parsed true:  observations [text], interpretation, conclusion {emotions, label, valence, arousal,
                                    dominance, confidence, text}, claims [text, section, cites, verdict, reason],
@@ -37,6 +37,7 @@ from pathlib import Path
 from affectgpt.records import (
     CheckedClaim,
     Claim,
+    EmotionDistribution,
     Explanation,
     Observation,
     Outcome,
@@ -44,7 +45,7 @@ from affectgpt.records import (
     Verdict,
 )
 
-__all__ = ["NOTICE", "SCHEMA_VERSION", "dumps", "to_json"]
+__all__ = ["NOTICE", "SCHEMA_VERSION", "dumps", "leading", "to_json"]
 
 SCHEMA_VERSION = "1"
 
@@ -91,6 +92,11 @@ def dumps(outcome: Outcome, *, indent: int | None = 2) -> str:
     """
     text = json.dumps(to_json(outcome), indent=indent, ensure_ascii=False, allow_nan=False)
     return _UNSAFE.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
+
+
+def leading(distribution: EmotionDistribution, n: int) -> list[tuple[str, float]]:
+    """The `n` most probable emotions with their probabilities, highest first."""
+    return sorted(distribution.probabilities.items(), key=lambda item: -item[1])[:n]
 
 
 def _observation(observation: Observation) -> dict[str, object]:

@@ -298,6 +298,9 @@ def test_the_page_lives_in_a_browser(browser: Any, tmp_path: Path, talkie: Path,
     browser.execute_script(f"{clip}.pause(); {clip}.currentTime = 3;")
     _until(browser, "Math.abs(document.getElementById('timeline').layout.shapes[0].x0 - 3) < 0.05")
 
+    # Nothing runs out of its place: neither the page sideways nor the timelines over their caption.
     assert browser.execute_script("return document.documentElement.scrollWidth <= window.innerWidth")
+    _until(browser, "document.querySelector('#timeline .main-svg').getBoundingClientRect().bottom"
+                    " <= document.querySelector('figcaption').getBoundingClientRect().top + 1")  # fmt: skip
     assert browser.find_elements("css selector", "img") == []
     assert [entry for entry in browser.get_log("browser") if entry["level"] == "SEVERE"] == []

@@ -55,7 +55,7 @@ class SenseFlags:
         typer.Option(
             "--face",
             metavar="N",
-            help="The person to describe, counted from 0 as they appear, then from the left; otherwise the most prominent.",
+            help="The person to describe, from 0 as they appear, then from the left; else the most prominent.",
             rich_help_panel=_SENSES,
         ),
     ] = None

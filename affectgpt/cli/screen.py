@@ -12,8 +12,9 @@ from rich.table import Table
 from rich.text import Text
 
 from affectgpt.cli.plain import plain
-from affectgpt.record_json import NOTICE
+from affectgpt.record_json import NOTICE, leading
 from affectgpt.records import (
+    Appraisal,
     CheckedClaim,
     Clip,
     Conclusion,
@@ -39,6 +40,8 @@ def show(outcome: Outcome, console: Console | None = None) -> None:
     if outcome.clip:
         console.print(Text(_describe(outcome.clip), "dim"))
     _show_observations(console, outcome)
+    if outcome.appraisal:
+        _show_appraisal(console, outcome.appraisal)
     if isinstance(outcome.answer, Explanation):
         _show_explanation(console, outcome.answer)
     elif isinstance(outcome.answer, UnparsedAnswer):
@@ -70,6 +73,19 @@ def _show_observations(console: Console, outcome: Outcome) -> None:
     if missing:
         _heading(console, "Missing")
         console.print(_table(missing, "dim"))
+
+
+def _show_appraisal(console: Console, appraisal: Appraisal) -> None:
+    _heading(console, "Appraisal")
+    table = Table.grid(padding=(0, 2))
+    for name, distribution in (*appraisal.by_modality.items(), ("together", appraisal.fused)):
+        reliability = appraisal.reliability.get(name)
+        trust = "" if reliability is None else f"reliability {reliability:.2f}"
+        likely = " · ".join(f"{emotion} {p:.2f}" for emotion, p in leading(distribution, 3))
+        table.add_row(Text(plain(name)), Text(likely), Text(trust, "dim"))
+    console.print(Padding(table, (0, 0, 0, 2)))
+    for conflict in appraisal.conflicts:
+        console.print(_body(f"conflict: {conflict}"))
 
 
 def _table(observations: Iterable[Observation], style: str) -> Padding:

@@ -92,10 +92,12 @@
       margin: { l: narrow.matches ? 44 : 130, r: 12, t: 8, b: 32 }, showlegend: false, hovermode: "closest", dragmode: false,
       paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", font: { color: colour("--ink"), size: 11 },
     });
-    Plotly.react(plot, data, layout, { displayModeBar: false, responsive: true });
+    Plotly.react(plot, data, layout, { displayModeBar: false });
   }
   draw();
   plot.on("plotly_click", (event) => { if (clip) { clip.currentTime = event.points[0].x; mark(); } });
+  // The place left for the timelines changes when the clip's size becomes known, not only with the window.
+  new ResizeObserver(() => Plotly.Plots.resize(plot)).observe(plot);
   narrow.addEventListener("change", draw);
   dark.addEventListener("change", draw);
 })();

@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from affectgpt.agent import Senses
-from affectgpt.record_json import NOTICE
-from affectgpt.records import Explanation, Grounding, Observation, Outcome, UnparsedAnswer, Verdict
+from affectgpt.record_json import NOTICE, leading
+from affectgpt.records import Appraisal, Explanation, Grounding, Observation, Outcome, UnparsedAnswer, Verdict
 from affectgpt.report.picture import embed
 from affectgpt.report.timeline import figure
 
@@ -110,8 +110,16 @@ def _story(outcome: Outcome) -> dict[str, Any]:
         ],
         "interpretation": pieces(explanation.interpretation, known) if explanation else [],
         "grounding": _grounding(grounding, known) if grounding else None,
-        "conflicts": outcome.appraisal.conflicts if outcome.appraisal else (),
+        "appraisal": _appraisal(outcome.appraisal) if outcome.appraisal else None,
     }
+
+
+def _appraisal(appraisal: Appraisal) -> dict[str, Any]:
+    rows = [
+        (name, leading(distribution, 3), appraisal.reliability.get(name))
+        for name, distribution in (*appraisal.by_modality.items(), ("together", appraisal.fused))
+    ]
+    return {"rows": rows, "conflicts": appraisal.conflicts}
 
 
 def _grounding(grounding: Grounding, known: frozenset[str]) -> dict[str, Any]:
