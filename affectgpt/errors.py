@@ -1,19 +1,19 @@
 """Every error this package raises on purpose. Each names the thing at fault and the remedy.
 
-    AffectError
-    ├── InputError              the caller's input or option is at fault; the CLI exits 2 with one line
-    │   ├── MediaNotFound       no such file, or a directory
-    │   ├── UnreadableMedia     empty, damaged, or not media at all
-    │   ├── MediaTooLong        longer than `--max-duration`
-    │   ├── ImageTooLarge       more pixels than the limit (decompression bombs)
-    │   ├── TranscriptError     a subtitle or transcript that cannot be read
-    │   ├── TrackFileError      an OpenFace / py-feat file that cannot be read
-    │   ├── PromptError         a prompt file or its variables
-    │   └── OptionError         an option or a configuration value
-    ├── MissingDependency       an optional package is not installed
-    ├── ModelError              weights that are missing, damaged, or of another model
-    └── EngineError             the language model's server or runtime failed
-        └── EngineUnreachable   nothing answers at the base URL
+AffectError
+├── InputError              the caller's input or option is at fault; the CLI exits 2 with one line
+│   ├── MediaNotFound       no such file, or a directory
+│   ├── UnreadableMedia     empty, damaged, or not media at all
+│   ├── MediaTooLong        longer than `--max-duration`
+│   ├── ImageTooLarge       more pixels than the limit (decompression bombs)
+│   ├── TranscriptError     a subtitle or transcript that cannot be read
+│   ├── TrackFileError      an OpenFace / py-feat file that cannot be read
+│   ├── PromptError         a prompt file or its variables
+│   └── OptionError         an option or a configuration value
+├── MissingDependency       an optional package is not installed
+├── ModelError              weights that are missing, damaged, or of another model
+└── EngineError             the language model's server or runtime failed
+    └── EngineUnreachable   nothing answers at the base URL
 """
 
 from __future__ import annotations

@@ -45,7 +45,8 @@ _DOWN = re.compile(
     re.I,
 )
 _NEAR = re.compile(
-    r"\b(?:near|close to|around|within|about) (?:the |their |its |this speaker's )?(?:baseline|usual|average|normal|own)"
+    r"\b(?:near|close to|around|within|about) (?:the |their |its |this speaker's )?"
+    r"(?:baseline|usual|average|normal|own)"
     r"|\b(?:unremarkable|ordinary|even)\b",
     re.I,
 )

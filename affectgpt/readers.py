@@ -41,8 +41,9 @@ class FaceOptions:
     """How faces are read.
 
     `rate_hz` frames a second are looked at, above 0 and up to 60. `subject` is the number of the person to describe,
-    counted from 0 in order of first appearance and then from the left, or None to choose by size and time. `file` is an OpenFace or py-feat CSV
-    that replaces the reading, `task` a MediaPipe face_landmarker.task whose blendshapes do; at most one of them.
+    counted from 0 in order of first appearance and then from the left, or None to choose by size and time. `file` is
+    an OpenFace or py-feat CSV that replaces the reading, `task` a MediaPipe face_landmarker.task whose blendshapes do;
+    at most one of them.
     """
 
     rate_hz: float = 12.5

@@ -1,7 +1,8 @@
 """The records that travel between steps: frozen, typed, and plain to print.
 
 Shape letters used in every docstring of this package: B batch, T frames in time, N samples, A action units,
-K soft tokens, S sequence length, D width. Times are seconds from the clip's first frame.
+K soft tokens, S sequence length, D width. Times are seconds on the clip's clock:
+0 is the first picture, or the sound's start where sound leads the picture by more than 0.1 s.
 """
 
 from __future__ import annotations
@@ -14,38 +15,6 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-
-__all__ = [
-    "Appraisal",
-    "BaselineKind",
-    "CheckedClaim",
-    "Claim",
-    "Clip",
-    "Completion",
-    "Conclusion",
-    "EmotionDistribution",
-    "Explanation",
-    "FaceTrack",
-    "Frame",
-    "Grounding",
-    "Interval",
-    "Message",
-    "Modality",
-    "Observation",
-    "Observations",
-    "Outcome",
-    "Prompt",
-    "Sampling",
-    "Transcript",
-    "TranscriptSource",
-    "UnparsedAnswer",
-    "Utterance",
-    "Verdict",
-    "VoiceTrack",
-    "VoiceWindow",
-    "Waveform",
-    "Word",
-]
 
 
 class Modality(StrEnum):
@@ -62,9 +31,6 @@ class Interval:
 
     start_s: float
     end_s: float
-
-
-# ---------------------------------------------------------------- media
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,8 +69,6 @@ class Waveform:
     rate_hz: int
     start_s: float
 
-
-# ---------------------------------------------------------------- tracks
 
 BaselineKind = Literal["own", "population"]
 """What a value was compared with: the person's own quiet stretches, or a table over other people."""
@@ -154,7 +118,7 @@ class VoiceTrack:
     `measures` whole-clip functionals over speech, keyed as in data/acoustic_cues.toml, absent where there is none ·
     `z` the same against `population` (mean and standard deviation a measure), for a clip against itself would be zero ·
     `windows` are against `baseline`, of the kind `baseline_kind`. `snr_db` is NaN when there is no pause to measure
-    noise in.
+    noise in. `bands_db` (T, M) the level of M mel bands, (0, 0) from a reader that has none.
     """
 
     times_s: NDArray[np.float64]
@@ -172,6 +136,7 @@ class VoiceTrack:
     clipped_ratio: float = 0.0
     voiced_ratio: float = 0.0
     population: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    bands_db: NDArray[np.float16] = field(default_factory=lambda: np.zeros((0, 0), np.float16))
 
 
 class TranscriptSource(StrEnum):
@@ -216,9 +181,6 @@ class Transcript:
     language: str | None = None
     model: str | None = None
     note: str = ""
-
-
-# ---------------------------------------------------------------- observations
 
 
 @dataclass(frozen=True, slots=True)
@@ -270,9 +232,6 @@ class Observations:
         return {o.id: o for o in self.items}
 
 
-# ---------------------------------------------------------------- appraisal
-
-
 @dataclass(frozen=True, slots=True)
 class EmotionDistribution:
     """Probabilities by basic emotion (sum 1), with valence, arousal and dominance in [-1, 1]."""
@@ -296,9 +255,6 @@ class Appraisal:
     reliability: Mapping[str, float]
     fused: EmotionDistribution
     conflicts: tuple[str, ...] = ()
-
-
-# ---------------------------------------------------------------- prompt and answer
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,8 +9,8 @@ from __future__ import annotations
 import csv
 import random
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +20,6 @@ from affectgpt.appraise.prototypes import distribute, prototypes
 from affectgpt.cues import load_cues
 from affectgpt.emotions import load_lexicon
 from affectgpt.records import (
-    BaselineKind,
     EmotionDistribution,
     FaceTrack,
     Interval,
@@ -178,25 +177,53 @@ def _lost(rng: random.Random, n: int) -> tuple[NDArray[np.bool_], int]:
 
 
 def _voice(rng: random.Random, shown: str | None, duration_s: float) -> VoiceTrack:
-    if rng.random() < 0.08:
-        return _voice_track({}, {}, (), (), "population", duration_s)
+    track = VoiceTrack(
+        times_s=np.zeros(0),
+        f0_hz=np.zeros(0, np.float32),
+        level_db=np.zeros(0, np.float32),
+        speech=(),
+        measures={},
+        z={},
+        windows=(),
+        baseline=dict(TYPICAL),
+        baseline_kind="population",
+        reader="drawn",
+        duration_s=duration_s,
+    )
+    return track if rng.random() < 0.08 else _spoken(rng, shown, track)
+
+
+def _spoken(rng: random.Random, shown: str | None, silent: VoiceTrack) -> VoiceTrack:
+    """The silent track with speech in it."""
     keys = [k for k in TYPICAL if rng.random() < 0.95]
-    own: BaselineKind = "own" if duration_s > 8 and rng.random() < 0.5 else "population"
-    start = 0.0
-    spans = []
-    while start < duration_s - 0.4:
-        stop = min(duration_s, start + rng.uniform(0.5, 4.0))
-        spans.append(Interval(round(start + 0.1, 2), round(stop, 2)))
-        start = stop + rng.uniform(0.2, 1.0)
+    own = silent.duration_s > 8 and rng.random() < 0.5
+    spans = tuple(_spans(rng, silent.duration_s))
     z = {k: round(_z(rng, shown, k), 3) for k in keys}
     windows = []
-    if own == "own":
-        for span in spans:
-            loud = shown if rng.random() < 0.4 else None
-            wz = {k: _z(rng, loud, k) for k in keys}
-            windows.append(VoiceWindow(span.start_s, span.end_s, _values(wz), wz))
+    for span in spans if own else ():
+        loud = shown if rng.random() < 0.4 else None
+        wz = {k: _z(rng, loud, k) for k in keys}
+        windows.append(VoiceWindow(span.start_s, span.end_s, _values(wz), wz))
+    if own:
         z = {k: 0.4 * v for k, v in z.items()}
-    return _voice_track(_values(z), z, tuple(spans), tuple(windows), own, duration_s, rng)
+    return replace(
+        silent,
+        speech=spans,
+        measures=_values(z),
+        z=z,
+        windows=tuple(windows),
+        baseline_kind="own" if own else "population",
+        snr_db=rng.uniform(8, 40),
+        clipped_ratio=0.05 if rng.random() < 0.05 else 0.0,
+    )
+
+
+def _spans(rng: random.Random, duration_s: float) -> Iterator[Interval]:
+    start = 0.0
+    while start < duration_s - 0.4:
+        stop = min(duration_s, start + rng.uniform(0.5, 4.0))
+        yield Interval(round(start + 0.1, 2), round(stop, 2))
+        start = stop + rng.uniform(0.2, 1.0)
 
 
 def _z(rng: random.Random, shown: str | None, key: str) -> float:
@@ -206,34 +233,6 @@ def _z(rng: random.Random, shown: str | None, key: str) -> float:
 
 def _values(z: Mapping[str, float]) -> dict[str, float]:
     return {k: TYPICAL[k][0] + v * TYPICAL[k][1] for k, v in z.items()}
-
-
-def _voice_track(
-    measures: Mapping[str, float],
-    z: Mapping[str, float],
-    speech: tuple[Interval, ...],
-    windows: tuple[VoiceWindow, ...],
-    kind: BaselineKind,
-    duration_s: float,
-    rng: random.Random | None = None,
-) -> VoiceTrack:
-    none = np.zeros(0, np.float32)
-    clipped = 0.05 if rng is not None and rng.random() < 0.05 else 0.0
-    return VoiceTrack(
-        times_s=np.zeros(0),
-        f0_hz=none,
-        level_db=none,
-        speech=speech,
-        measures=measures,
-        z=z,
-        windows=windows,
-        baseline=dict(TYPICAL),
-        baseline_kind=kind,
-        reader="drawn",
-        duration_s=duration_s,
-        snr_db=rng.uniform(8, 40) if rng is not None else float("nan"),
-        clipped_ratio=clipped,
-    )
 
 
 _SELF_REPORTS = ("I am so {}.", "I feel {}.", "I'm really {} right now.", "Honestly, I'm {}.", "It makes me {}.")

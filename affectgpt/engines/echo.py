@@ -47,9 +47,8 @@ class EchoEngine:
             self,
             prompt,
             text[: words[sampling.max_tokens - 1]] if is_cut else text,
-            n_prompt_tokens=sum(len(m.content.split()) for m in prompt.messages),
-            n_completion_tokens=min(len(words), sampling.max_tokens),
-            finish_reason="length" if is_cut else "stop",
+            (sum(len(m.content.split()) for m in prompt.messages), min(len(words), sampling.max_tokens)),
+            "length" if is_cut else "stop",
         )
 
     def _next_scripted(self) -> str:

@@ -121,13 +121,14 @@ def stamp(
     engine: Engine,
     prompt: Prompt,
     text: str,
-    *,
-    n_prompt_tokens: int = 0,
-    n_completion_tokens: int = 0,
+    n_tokens: tuple[int, int],
     finish_reason: str = "stop",
     reasoning: str = "",
 ) -> Completion:
-    """A Completion that says which engine, model and prompt made it; leading <think> text goes to `reasoning`."""
+    """A Completion that says which engine, model and prompt made it; leading <think> text goes to `reasoning`.
+
+    `n_tokens` counts the prompt's tokens and the answer's.
+    """
     thought, answer = split_reasoning(text)
     return Completion(
         text=answer,
@@ -135,8 +136,8 @@ def stamp(
         model=engine.model,
         prompt_id=prompt.prompt_id,
         prompt_version=prompt.version,
-        n_prompt_tokens=n_prompt_tokens,
-        n_completion_tokens=n_completion_tokens,
+        n_prompt_tokens=n_tokens[0],
+        n_completion_tokens=n_tokens[1],
         finish_reason=finish_reason,
         reasoning=reasoning or thought,
     )

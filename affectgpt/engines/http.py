@@ -188,9 +188,8 @@ class HttpEngine:
             self,
             prompt,
             message.content or getattr(message, "refusal", None) or "",
-            n_prompt_tokens=usage.prompt_tokens if usage else 0,
-            n_completion_tokens=usage.completion_tokens if usage else 0,
-            finish_reason=choice.finish_reason or "stop",
+            (usage.prompt_tokens, usage.completion_tokens) if usage else (0, 0),
+            choice.finish_reason or "stop",
             reasoning=thought if isinstance(thought, str) else "",
         )
 

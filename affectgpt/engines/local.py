@@ -183,9 +183,8 @@ class LocalEngine:
             self,
             prompt,
             text,
-            n_prompt_tokens=n_prompt_tokens,
-            n_completion_tokens=len(ids) - has_ended,
-            finish_reason="stop" if has_ended or is_stopped else "length",
+            (n_prompt_tokens, len(ids) - has_ended),
+            "stop" if has_ended or is_stopped else "length",
         )
 
 

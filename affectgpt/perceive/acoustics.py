@@ -7,6 +7,7 @@ Computing 7:190); harmonicity follows Boersma 1993 (Proceedings of the Institute
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from functools import cache
 from typing import Protocol
 
 import numpy as np
@@ -16,7 +17,18 @@ from affectgpt.perceive.periods import find_periods
 from affectgpt.perceive.pitch import track_pitch
 from affectgpt.perceive.vad import RATE_HZ
 
-__all__ = ["FLOOR_DB", "HOP_S", "HOP_SAMPLES", "ContourMeter", "Contours", "LibrosaMeter", "frame_level_db", "n_frames"]
+__all__ = [
+    "FLOOR_DB",
+    "HOP_S",
+    "HOP_SAMPLES",
+    "N_BANDS",
+    "ContourMeter",
+    "Contours",
+    "LibrosaMeter",
+    "frame_level_db",
+    "mel_filters",
+    "n_frames",
+]
 
 Floats = NDArray[np.float32]
 
@@ -30,6 +42,8 @@ _WINDOW = 512
 _HARMONICITY_WINDOW = 1024
 """64 ms: four periods at 60 Hz, near the 4.5 of Boersma 1993."""
 _EPSILON = 10 ** (FLOOR_DB / 10)
+N_BANDS = 24
+_MEL_SPAN_HZ = (60.0, 7600.0)
 _SILENCE_DB = -85.0
 """Under the dither of 16-bit sound no voice is looked for."""
 
@@ -41,7 +55,7 @@ class Contours:
     level_db RMS over 32 ms in dB re full scale, never under -100 · sonorant_db the same between 200 and 3000 Hz, where
     vowels stand out · f0_hz · hnr_db · jitter and shimmer: relative change from one glottal period to the next, of
     length and of amplitude, as ratios · alpha_db energy at 1–5 kHz over 50–1000 Hz · slope_db_khz of the spectrum at
-    500–1500 Hz.
+    500–1500 Hz · bands_db (T, 24) float16, the level of each mel band between 60 and 7600 Hz (`mel_filters`).
     """
 
     level_db: Floats
@@ -52,6 +66,7 @@ class Contours:
     shimmer: Floats
     alpha_db: Floats
     slope_db_khz: Floats
+    bands_db: NDArray[np.float16]
 
     def __len__(self) -> int:
         return len(self.level_db)
@@ -63,8 +78,8 @@ class Contours:
     def join(cls, parts: list[Contours]) -> Contours:
         """Contours one after another; of no parts, contours of no frames."""
         names = [f.name for f in fields(cls)]
-        empty = np.zeros(0, np.float32)
-        return cls(**{n: np.concatenate([getattr(p, n) for p in parts] or [empty]) for n in names})
+        none = cls(**dict.fromkeys(names[:-1], np.zeros(0, np.float32)), bands_db=np.zeros((0, N_BANDS), np.float16))
+        return cls(**{n: np.concatenate([getattr(p, n) for p in parts or [none]]) for n in names})
 
 
 class ContourMeter(Protocol):
@@ -98,6 +113,7 @@ class LibrosaMeter:
             shimmer=shimmer,
             alpha_db=_decibels(high) - _decibels(low),
             slope_db_khz=_slope_db_khz(power),
+            bands_db=_decibels(power @ mel_filters().T).astype(np.float16),
         )
 
 
@@ -134,6 +150,21 @@ def _power_spectra(samples: Floats, width: int) -> Floats:
 def _band(power: Floats, low_hz: float, high_hz: float) -> Floats:
     hz = np.arange(power.shape[1]) * RATE_HZ / (2 * (power.shape[1] - 1))
     return np.asarray(power[:, (hz >= low_hz) & (hz < high_hz)].sum(axis=1), np.float32)
+
+
+@cache
+def mel_filters() -> Floats:
+    """(24, 257) triangles of one height, equally far apart on O'Shaughnessy's mel scale of 1987, 2595 log10(1 + f/700).
+
+    Each reaches from the centre of the one below to that of the one above; the sound they leave out is rumble and what
+    the 16-kHz converter has already bent down.
+    """
+    low, high = (2595 * np.log10(1 + hz / 700) for hz in _MEL_SPAN_HZ)
+    corners = 700 * (10 ** (np.linspace(low, high, N_BANDS + 2) / 2595) - 1)
+    hz = np.arange(_WINDOW // 2 + 1) * RATE_HZ / _WINDOW
+    rising = (hz - corners[:-2, None]) / np.diff(corners)[:-1, None]
+    falling = (corners[2:, None] - hz) / np.diff(corners)[1:, None]
+    return np.asarray(np.clip(np.minimum(rising, falling), 0, None), np.float32)
 
 
 def _decibels(power: Floats) -> Floats:

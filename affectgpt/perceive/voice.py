@@ -1,6 +1,6 @@
 """A voice over time: blocks of sound in, a VoiceTrack out, in memory that does not grow with the samples.
 
-Only the 10-ms contours are kept (eight float32 a frame, 12 MB an hour). Sound is measured in chunks of 20.48 s with
+Only the 10-ms contours are kept (80 bytes a frame, 29 MB an hour). Sound is measured in chunks of 20.48 s with
 0.64 s more on both sides, whatever the blocks' size.
 """
 
@@ -95,6 +95,7 @@ class MeteredVoice:
             baseline=baseline,
             baseline_kind=kind,
             population=self._norms.between,
+            bands_db=contours.bands_db,
             reader=self.name,
             duration_s=stream.duration_s,
             snr_db=snr_db(contours, speech),
