@@ -6,18 +6,16 @@ missing and never stops the others; what the caller got wrong (an option, a tran
 
 from __future__ import annotations
 
-import threading
-import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Protocol, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from affectgpt import grounding, media, textualize
 from affectgpt.appraise.prototypes import appraise
 from affectgpt.errors import MediaNotFound, OptionError, TranscriptError, UnreadableMedia
+from affectgpt.jobs import STAGES, Job, Progress, WatchedTranscriber, quiet, read_ahead
 from affectgpt.parsing import parse
 from affectgpt.prompting import PromptLibrary
 from affectgpt.readers import AgentOptions, open_face_reader, open_transcriber, open_voice_reader
@@ -25,7 +23,6 @@ from affectgpt.records import (
     Clip,
     Explanation,
     FaceTrack,
-    Frame,
     Modality,
     Observations,
     Outcome,
@@ -33,7 +30,6 @@ from affectgpt.records import (
     TranscriptSource,
     UnparsedAnswer,
     VoiceTrack,
-    Waveform,
 )
 from affectgpt.versions import loaded_versions
 
@@ -45,9 +41,6 @@ if TYPE_CHECKING:
 
 __all__ = ["STAGES", "TRANSCRIPT_SUFFIXES", "AffectAgent", "Progress", "Senses", "quiet"]
 
-STAGES: Final = ("open", "face", "voice", "speech", "tell", "answer", "check")
-"""Every stage that `Progress` may name, in order; face and voice run side by side."""
-
 TRANSCRIPT_SUFFIXES: Final = frozenset({".srt", ".vtt", ".txt"})
 """A path that ends so is a transcript-only job: there is no clip."""
 
@@ -58,19 +51,7 @@ _REFUSALS: Final = {
     for setting, where in (("workplace", "at a workplace"), ("education", "in education"))
 }
 
-_T = TypeVar("_T", Frame, Waveform)
 _R = TypeVar("_R")
-
-
-class Progress(Protocol):
-    """Told how far a stage is: `fraction` in [0, 1], None while unknown, 1.0 when the stage is over."""
-
-    def __call__(self, stage: str, fraction: float | None, detail: str = "") -> None:
-        """Called from the reading threads too, some ten times a second at most a stage."""
-
-
-def quiet(stage: str, fraction: float | None, detail: str = "") -> None:
-    """A `Progress` that says nothing."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -113,7 +94,7 @@ class AffectAgent:
 
     def check(self, path: Path | str | None) -> None:
         """Raise what `sense` would raise on opening this path; nothing is decoded."""
-        self._open(path, _Job(quiet))
+        self._open(path, Job(quiet))
 
     def sense(self, path: Path | str | None, progress: Progress = quiet) -> Senses:
         """Read a clip, or a transcript alone (a .srt, .vtt or .txt path, or None with the words in the options).
@@ -123,7 +104,7 @@ class AffectAgent:
             ModelError, MissingDependency: a reader that was asked for cannot be had.
             UnreadableMedia: also where every modality asked for failed to decode.
         """
-        job = _Job(progress)
+        job = Job(progress)
         clip, transcript_path = self._open(path, job)
         failures, asked = _absences(clip, self.options)
         broken: dict[Modality, UnreadableMedia] = {}
@@ -152,7 +133,7 @@ class AffectAgent:
         Raises:
             EngineError: the engine failed.
         """
-        job = _Job(progress)
+        job = Job(progress)
         with job.stage("tell"):
             observations = self.observe(senses)
             is_evidence = any(not o.is_missing for o in observations.items)
@@ -174,7 +155,7 @@ class AffectAgent:
         """`conclude(sense(path))`."""
         return self.conclude(self.sense(path, progress), progress)
 
-    def _open(self, path: Path | str | None, job: _Job) -> tuple[Clip | None, Path | None]:
+    def _open(self, path: Path | str | None, job: Job) -> tuple[Clip | None, Path | None]:
         """The clip, or None and the transcript's path."""
         speech = self.options.speech
         if path is None:
@@ -192,13 +173,13 @@ class AffectAgent:
             return media.open_clip(path, max_duration_s=self.options.max_duration_s), speech.path
 
     def _read_tracks(
-        self, clip: Clip | None, asked: frozenset[Modality], job: _Job, broken: dict[Modality, UnreadableMedia]
+        self, clip: Clip | None, asked: frozenset[Modality], job: Job, broken: dict[Modality, UnreadableMedia]
     ) -> tuple[FaceTrack | None, VoiceTrack | None]:
         """Face and voice, each in a thread of its own: decoding and mediapipe leave Python's lock free."""
         if clip is None:
             return None, None
 
-        def read(modality: Modality, reading: Callable[[Clip, _Job], _R]) -> _R | None:
+        def read(modality: Modality, reading: Callable[[Clip, Job], _R]) -> _R | None:
             if modality not in asked:
                 return None
             try:
@@ -213,26 +194,24 @@ class AffectAgent:
             voice = read(Modality.VOICE, self._read_voice)
             return face.result(), voice
 
-    def _read_face(self, clip: Clip, job: _Job) -> FaceTrack:
+    def _read_face(self, clip: Clip, job: Job) -> FaceTrack:
         options = self.options.face
         reader = self._face or open_face_reader(options, clip.fps)
-        frames = media.frames(clip, options.rate_hz, backend=options.backend)
+        frames = read_ahead(media.frames(clip, options.rate_hz, backend=options.backend))
         return reader.read(job.watch("face", frames, clip.duration_s, lambda f: f.time_s), subject=options.subject)
 
-    def _read_voice(self, clip: Clip, job: _Job) -> VoiceTrack:
+    def _read_voice(self, clip: Clip, job: Job) -> VoiceTrack:
         reader = self._voice or open_voice_reader(self.options.voice_reader)
         return reader.read(job.watch("voice", media.waveform(clip), clip.duration_s, lambda w: w.start_s))
 
-    def _read_speech(
-        self, clip: Clip | None, path: Path | None, job: _Job, failures: dict[Modality, str]
-    ) -> Transcript:
+    def _read_speech(self, clip: Clip | None, path: Path | None, job: Job, failures: dict[Modality, str]) -> Transcript:
         """The words. A transcript that was named must be readable; one merely found beside the clip may fail."""
         from affectgpt.perceive.speech import find_transcript
 
         options = self.options.speech
         transcriber = self._transcriber or open_transcriber(options)
         if clip is not None and transcriber is not None:
-            transcriber = _WatchedTranscriber(transcriber, job, clip.duration_s)
+            transcriber = WatchedTranscriber(transcriber, job, clip.duration_s)
         try:
             return find_transcript(clip, transcript=options.text, transcript_path=path, transcriber=transcriber)
         except (TranscriptError, UnreadableMedia) as error:
@@ -241,7 +220,7 @@ class AffectAgent:
             failures[Modality.SPEECH] = f"speech could not be read: {error.what}"
             return Transcript((), TranscriptSource.NONE)
 
-    def _answer(self, outcome: Outcome, engine: Engine, job: _Job) -> Outcome:
+    def _answer(self, outcome: Outcome, engine: Engine, job: Job) -> Outcome:
         prompts = self._prompts = self._prompts or PromptLibrary()
         prompt = prompts.render(PROMPT_ID, outcome.observations, outcome.appraisal)
         with job.stage("answer"):
@@ -266,65 +245,3 @@ def _absences(clip: Clip | None, options: AgentOptions) -> tuple[dict[Modality, 
         failures = dict.fromkeys((Modality.FACE, Modality.VOICE), "there is a transcript and no clip")
     failures = {modality: why for modality, why in failures.items() if modality in options.modalities}
     return failures, options.modalities - failures.keys()
-
-
-class _Stopped(Exception):
-    """The job was given up: a reading thread must not outlive it."""
-
-
-class _Job:
-    """One run's progress, timings and stop flag."""
-
-    def __init__(self, progress: Progress) -> None:
-        self.progress = progress
-        self.timings_s: dict[str, float] = {}
-        self._stop = threading.Event()
-        self._begun = time.perf_counter()
-
-    @property
-    def elapsed_s(self) -> float:
-        """Wall seconds since the job began."""
-        return time.perf_counter() - self._begun
-
-    @contextmanager
-    def stage(self, name: str) -> Iterator[None]:
-        """Time a stage and tell its beginning and end."""
-        self.progress(name, None)
-        start = time.perf_counter()
-        yield
-        self.timings_s[name] = time.perf_counter() - start
-        self.progress(name, 1.0)
-
-    @contextmanager
-    def stopping(self) -> Iterator[None]:
-        """End the reading threads when the body fails or is interrupted."""
-        try:
-            yield
-        except BaseException:
-            self._stop.set()
-            raise
-
-    def watch(self, stage: str, items: Iterable[_T], duration_s: float, when: Callable[[_T], float]) -> Iterator[_T]:
-        """`items` as they come, telling how much of the clip they cover."""
-        told = 0.0
-        for item in items:
-            if self._stop.is_set():
-                raise _Stopped
-            if duration_s > 0 and time.monotonic() - told > 0.1:
-                told = time.monotonic()
-                self.progress(stage, min(when(item) / duration_s, 1.0))
-            yield item
-
-
-class _WatchedTranscriber:
-    """A transcriber that tells how much of the sound it has heard."""
-
-    def __init__(self, transcriber: Transcriber, job: _Job, duration_s: float) -> None:
-        self.name = transcriber.name
-        self._transcriber = transcriber
-        self._job = job
-        self._duration_s = duration_s
-
-    def transcribe(self, blocks: Iterable[Waveform]) -> Transcript:
-        """See `Transcriber.transcribe`."""
-        return self._transcriber.transcribe(self._job.watch("speech", blocks, self._duration_s, lambda w: w.start_s))
