@@ -1,4 +1,4 @@
-"""Train the adapter that `affectgpt explain` ships: composed rows, the embedded model, LoRA, TRL's SFTTrainer.
+"""Train the adapter that `affectgpt explain` ships: composed rows, the embedded model, LoRA.
 
     python -m instruction_data.rows --goemotions FOLDER --out DATA
     python -m finetune.explain --data DATA --out RUN
@@ -12,16 +12,20 @@ from __future__ import annotations
 import argparse
 import json
 import logging
+import random
 import subprocess
 import time
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from affectgpt.engines import adapter, embedded
+from affectgpt.engines import adapter, embedded, models
+from affectgpt.errors import OptionError
+from affectgpt.records import Message
 
-__all__ = ["Recipe", "main", "train"]
+__all__ = ["Recipe", "main", "tokenize", "train"]
 
 log = logging.getLogger(__name__)
 
@@ -33,8 +37,8 @@ class Recipe:
     """What was trained and how; it lies beside every result.
 
     `rank` 16 and `alpha` 32 on all seven projections are AffectGPT's settings; `learning_rate` is the usual one for
-    LoRA on a model of this size, ten times that of full tuning. One row at a time: without padding the attention is
-    plainly causal, for which the CPU has a fused kernel.
+    LoRA on a model of this size, ten times that of full tuning. A step is `batch` rows side by side,
+    `accumulate` times.
     """
 
     seed: int = 7
@@ -43,63 +47,106 @@ class Recipe:
     dropout: float = 0.0
     learning_rate: float = 8e-4
     warmup_steps: int = 20
-    batch: int = 1
-    accumulate: int = 8
+    batch: int = 4
+    accumulate: int = 2
     max_length: int = 1536
-    save_steps: int = 60
+    save_steps: int = 30
 
 
 def train(recipe: Recipe, data: Path, out: Path, resume: bool = False) -> Path:
     """Train on `data`/train.jsonl, watch `data`/dev.jsonl, and seal the adapter folder `out`/adapter; returns it."""
-    from datasets import load_dataset
-    from peft import LoraConfig
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-    from trl import SFTConfig, SFTTrainer
+    from peft import LoraConfig, get_peft_model
+    from transformers import AutoModelForCausalLM, Trainer, TrainingArguments
 
     base = embedded.folder()
     splits = {name: data / f"{name}.jsonl" for name in ("train", "dev")}
-    rows = load_dataset("json", data_files={k: str(v) for k, v in splits.items()}, cache_dir=str(out / "cache"))
-    rows = rows.select_columns(["prompt", "completion"])
-    settings = SFTConfig(
+    tokenizer = models.load_tokenizer(base)
+    rows = {name: [tokenize(row, tokenizer, recipe.max_length) for row in _read(path)] for name, path in splits.items()}
+    lora = LoraConfig(
+        r=recipe.rank,
+        lora_alpha=recipe.alpha,
+        lora_dropout=recipe.dropout,
+        target_modules=TARGETS,
+        task_type="CAUSAL_LM",
+    )
+    model = AutoModelForCausalLM.from_pretrained(base, dtype="bfloat16")
+    settings = TrainingArguments(
         output_dir=str(out / "checkpoints"),
         per_device_train_batch_size=recipe.batch,
+        per_device_eval_batch_size=recipe.batch,
         gradient_accumulation_steps=recipe.accumulate,
+        train_sampling_strategy="sequential",
         learning_rate=recipe.learning_rate,
         lr_scheduler_type="cosine",
         warmup_steps=recipe.warmup_steps,
         num_train_epochs=1,
-        max_length=recipe.max_length,
-        completion_only_loss=True,
-        train_sampling_strategy="group_by_length",
-        logging_steps=5,
+        logging_steps=2,
         eval_strategy="steps",
         eval_steps=recipe.save_steps,
         save_steps=recipe.save_steps,
         save_total_limit=3,
         seed=recipe.seed,
-        use_cpu=not _has_cuda(),
-        bf16=False,
         report_to=[],
         disable_tqdm=True,
         dataloader_pin_memory=False,
     )
-    trainer = SFTTrainer(
-        model=AutoModelForCausalLM.from_pretrained(base, dtype="bfloat16"),
+    trainer = Trainer(
+        model=get_peft_model(model, lora),
         args=settings,
-        train_dataset=rows["train"],
+        train_dataset=_by_length(rows["train"], recipe),
         eval_dataset=rows["dev"],
-        processing_class=AutoTokenizer.from_pretrained(base),
-        peft_config=LoraConfig(
-            r=recipe.rank,
-            lora_alpha=recipe.alpha,
-            lora_dropout=recipe.dropout,
-            target_modules=TARGETS,
-            task_type="CAUSAL_LM",
-        ),
+        data_collator=_pad_right,
     )
     began = time.monotonic()
     trainer.train(resume_from_checkpoint=resume)
     return _seal(trainer, recipe, base, out, splits, time.monotonic() - began)
+
+
+def tokenize(row: Mapping[str, Any], tokenizer: Any, max_length: int) -> dict[str, list[int]]:
+    """Token ids of prompt and answer, and labels that leave the prompt out (-100).
+
+    The prompt goes through the engines' own `chat_ids`, so that what is trained is what will be asked.
+
+    Raises:
+        OptionError: the row is longer than `max_length` tokens; a cut answer would teach to stop anywhere.
+    """
+    messages = [Message(m["role"], m["content"]) for m in row["prompt"]]
+    prompt = models.chat_ids(tokenizer, messages)
+    answer = tokenizer(row["completion"][0]["content"], add_special_tokens=False)["input_ids"]
+    answer = [*answer, tokenizer.eos_token_id]
+    if len(prompt) + len(answer) > max_length:
+        raise OptionError(f"a row has {len(prompt) + len(answer)} tokens", f"raise --max-length above {max_length}")
+    return {"input_ids": prompt + answer, "labels": [-100] * len(prompt) + answer}
+
+
+def _by_length(rows: list[dict[str, list[int]]], recipe: Recipe) -> list[dict[str, list[int]]]:
+    """The rows in random order, in batches of like length: shuffled, sorted in stretches of 16 batches, shuffled."""
+    rng, stretch = random.Random(recipe.seed), 16 * recipe.batch
+    rows = rng.sample(rows, len(rows))
+    batches = []
+    for at in range(0, len(rows), stretch):
+        ordered = sorted(rows[at : at + stretch], key=lambda row: len(row["input_ids"]))
+        batches += [ordered[i : i + recipe.batch] for i in range(0, len(ordered), recipe.batch)]
+    # A short last batch would shift all behind it.
+    whole = [b for b in batches if len(b) == recipe.batch]
+    rest = [b for b in batches if len(b) < recipe.batch]
+    return [row for batch in [*rng.sample(whole, len(whole)), *rest] for row in batch]
+
+
+def _pad_right(rows: Sequence[Mapping[str, list[int]]]) -> dict[str, Any]:
+    """A batch without attention mask: under causal attention no token sees the padding to its right, and no loss is
+    taken there. A mask would keep the CPU from its fused causal kernel.
+    """
+    import torch
+
+    width = max(len(row["input_ids"]) for row in rows)
+    fill = {"input_ids": 0, "labels": -100}
+    return {k: torch.tensor([[*row[k], *[v] * (width - len(row[k]))] for row in rows]) for k, v in fill.items()}
+
+
+def _read(path: Path) -> Iterator[dict[str, Any]]:
+    with path.open(encoding="utf-8") as file:
+        yield from map(json.loads, file)
 
 
 def _seal(trainer: Any, recipe: Recipe, base: Path, out: Path, splits: dict[str, Path], seconds: float) -> Path:
@@ -124,12 +171,6 @@ def _seal(trainer: Any, recipe: Recipe, base: Path, out: Path, splits: dict[str,
 def _commit() -> str:
     done = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False)
     return done.stdout.strip() or "unknown"
-
-
-def _has_cuda() -> bool:
-    import torch
-
-    return bool(torch.cuda.is_available())
 
 
 def main() -> None:

@@ -1,0 +1,123 @@
+"""Every shared clip through `explain`, one after another: `make bench-clips`, JSON on stdout.
+
+What it counts: answers that parse, claims that what they cite supports, and for acted clips whether a unit of the
+acted emotion's prototype is among the face observations. `--markdown` prints the table that EXPERIMENTS.md shows.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from affectgpt.agent import AffectAgent
+from affectgpt.engines.engine import EngineOptions, open_engine
+from affectgpt.errors import AffectError
+from affectgpt.records import Explanation, Modality, Outcome, Verdict
+
+REPO = Path(__file__).resolve().parents[2]
+EXPECTED = {"happy": {"AU12"}, "surprised": {"AU1", "AU2", "AU5"}, "angry": {"AU4", "AU7"}}
+
+
+def row_of(path: Path, emotion: str, outcome: Outcome, seconds: float) -> dict[str, Any]:
+    """What one clip gave."""
+    answer, seen = outcome.answer, outcome.observations
+    face = [o.cue for o in seen.of(Modality.FACE) if not o.is_missing]
+    row: dict[str, Any] = {
+        "clip": path.name,
+        "acted": emotion or None,
+        "seconds": round(seconds, 1),
+        "face": face,
+        "voice": [f"{o.cue} {o.level}" for o in seen.of(Modality.VOICE) if not o.is_missing],
+        "missing": [o.text for o in seen.items if o.is_missing],
+        "transcript": outcome.transcript.source.value if outcome.transcript else None,
+        "expected_unit_seen": bool(EXPECTED[emotion] & set(face)) if emotion in EXPECTED else None,
+        "appraised": outcome.appraisal.fused.top if outcome.appraisal else None,
+    }
+    if isinstance(answer, Explanation):
+        grounding = answer.grounding
+        assert grounding is not None
+        counts = {v.value: grounding.count(v) for v in Verdict}
+        faults = [f"{c.reason}: {c.claim.text}" for c in grounding.claims if c.verdict is not Verdict.SUPPORTED]
+        return row | {"answer": "parsed", "label": answer.conclusion.label, "claims": counts, "faults": faults}
+    return row | {
+        "answer": "none asked" if answer is None else f"unparsed: {answer.reason}",
+        "claims": {},
+        "faults": [],
+    }
+
+
+def summarise(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """Shares over all clips that a model was asked about."""
+    asked = [r for r in rows if r["answer"] not in ("none asked",) and not r["answer"].startswith("failed")]
+    parsed = [r for r in asked if r["answer"] == "parsed"]
+    claims = sum(sum(r["claims"].values()) for r in parsed)
+    supported = sum(r["claims"]["supported"] for r in parsed)
+    expected = [r["expected_unit_seen"] for r in rows if r["expected_unit_seen"] is not None]
+    return {
+        "clips": len(rows),
+        "asked": len(asked),
+        "failed": len(rows) - len(asked) - sum(r["answer"] == "none asked" for r in rows),
+        "parsed": len(parsed),
+        "parse_rate": round(len(parsed) / len(asked), 3) if asked else None,
+        "claims": claims,
+        "supported": supported,
+        "support_rate": round(supported / claims, 3) if claims else None,
+        "label_is_the_appraisals": sum(r["label"] == r["appraised"] for r in parsed),
+        "expected_unit_seen": f"{sum(expected)} of {len(expected)}",
+    }
+
+
+def markdown(rows: list[dict[str, Any]]) -> str:
+    """The rows as a table for people."""
+    lines = [
+        "| clip | acted | face units, ranked | voice | words | label | claims ok | not carried |",
+        "|" + "---|" * 8,
+    ]
+    for r in rows:
+        claims = r["claims"]
+        total = sum(claims.values())
+        said = r.get("label") or ("cannot tell" if r["answer"] == "parsed" else r["answer"])
+        units = " ".join(u.removeprefix("AU") for u in r["face"]) or "–"
+        good = claims.get("supported", 0)
+        cells = (r["clip"].rsplit(".", 1)[0], r["acted"] or "", units, str(len(r["voice"]) or "–"))
+        cells += (r["transcript"] or "–", said, f"{good}/{total}", str(total - good))
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Run over the clips named in labels.csv."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--clips", type=Path, default=REPO.parent / "shared" / "data" / "clips")
+    parser.add_argument("--engine", default="local")
+    parser.add_argument("--adapter", default="default")
+    parser.add_argument("--markdown", action="store_true")
+    parser.add_argument("--answers", type=Path, help="write the raw answers here, one after another")
+    given = parser.parse_args()
+    agent = AffectAgent(open_engine(EngineOptions(engine=given.engine, adapter=given.adapter)))
+    rows, texts = [], []
+    for line in csv.DictReader((given.clips / "labels.csv").open(encoding="utf-8")):
+        path, start = given.clips / line["file"], time.perf_counter()
+        try:
+            outcome = agent.explain(path)
+        except AffectError as error:
+            rows.append({"clip": path.name, "acted": line["emotion"], "answer": f"failed: {error}", "claims": {}})
+            continue
+        rows.append(row_of(path, line["emotion"], outcome, time.perf_counter() - start))
+        shown = "\n".join(o.line for o in outcome.observations.items)
+        texts.append(
+            f"## {line['file']}\n\n{shown}\n\n{outcome.completion.text if outcome.completion else '(not asked)'}\n"
+        )
+        print(f"{path.name}: {rows[-1]['answer']}", file=sys.stderr)
+    if given.answers:
+        given.answers.write_text("\n".join(texts), encoding="utf-8")
+    print(markdown(rows) if given.markdown else json.dumps({"summary": summarise(rows), "rows": rows}, indent=1))
+
+
+if __name__ == "__main__":
+    main()
