@@ -209,9 +209,8 @@ def test_nothing_in_an_archive_can_run(tmp_path: Path, pickled: bytes, monkeypat
 def test_any_pickle_is_a_value_or_an_input_error(data: bytes) -> None:
     import tempfile
 
-    with tempfile.TemporaryDirectory() as folder:
-        with contextlib.suppress(InputError):
-            read_archive(_npz(Path(folder), data))
+    with tempfile.TemporaryDirectory() as folder, contextlib.suppress(InputError):
+        read_archive(_npz(Path(folder), data))
 
 
 # ---------------------------------------------------------------- the real sets
