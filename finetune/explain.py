@@ -56,7 +56,7 @@ class Recipe:
 def train(recipe: Recipe, data: Path, out: Path, resume: bool = False) -> Path:
     """Train on `data`/train.jsonl, watch `data`/dev.jsonl, and seal the adapter folder `out`/adapter; returns it."""
     from peft import LoraConfig, get_peft_model
-    from transformers import AutoModelForCausalLM, Trainer, TrainingArguments
+    from transformers import AutoModelForCausalLM, TrainingArguments
 
     base = embedded.folder()
     splits = {name: data / f"{name}.jsonl" for name in ("train", "dev")}
@@ -80,6 +80,7 @@ def train(recipe: Recipe, data: Path, out: Path, resume: bool = False) -> Path:
         lr_scheduler_type="cosine",
         warmup_steps=recipe.warmup_steps,
         num_train_epochs=1,
+        prediction_loss_only=True,
         logging_steps=2,
         eval_strategy="steps",
         eval_steps=recipe.save_steps,
@@ -90,7 +91,7 @@ def train(recipe: Recipe, data: Path, out: Path, resume: bool = False) -> Path:
         disable_tqdm=True,
         dataloader_pin_memory=False,
     )
-    trainer = Trainer(
+    trainer = _answer_trainer()(
         model=get_peft_model(model, lora),
         args=settings,
         train_dataset=_by_length(rows["train"], recipe),
@@ -100,6 +101,30 @@ def train(recipe: Recipe, data: Path, out: Path, resume: bool = False) -> Path:
     began = time.monotonic()
     trainer.train(resume_from_checkpoint=resume)
     return _seal(trainer, recipe, base, out, splits, time.monotonic() - began)
+
+
+def _answer_trainer() -> Any:
+    """The library's Trainer with the loss computed at the answer's tokens only.
+
+    The prompt is more than half of a row and takes no loss; its logits, 49,152 a token, need not be computed.
+    """
+    import torch
+    from transformers import Trainer
+
+    class AnswerTrainer(Trainer):  # type: ignore[misc]
+        def compute_loss(
+            self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
+        ) -> Any:
+            causal = model.get_base_model()
+            hidden = causal.model(input_ids=inputs["input_ids"]).last_hidden_state[:, :-1]
+            targets = inputs["labels"][:, 1:]
+            kept = targets != -100
+            logits = causal.lm_head(hidden[kept]).float()
+            total = torch.nn.functional.cross_entropy(logits, targets[kept], reduction="sum")
+            loss = total / (num_items_in_batch if num_items_in_batch is not None else kept.sum())
+            return (loss, {}) if return_outputs else loss
+
+    return AnswerTrainer
 
 
 def tokenize(row: Mapping[str, Any], tokenizer: Any, max_length: int) -> dict[str, list[int]]:
@@ -134,8 +159,10 @@ def _by_length(rows: list[dict[str, list[int]]], recipe: Recipe) -> list[dict[st
 
 
 def _pad_right(rows: Sequence[Mapping[str, list[int]]]) -> dict[str, Any]:
-    """A batch without attention mask: under causal attention no token sees the padding to its right, and no loss is
-    taken there. A mask would keep the CPU from its fused causal kernel.
+    """A batch without attention mask.
+
+    Under causal attention no token sees the padding to its right, and no loss is taken there. A mask would keep the
+    CPU from its fused causal kernel.
     """
     import torch
 
