@@ -333,3 +333,8 @@ def test_an_interrupt_ends_it_at_once_and_leaves_nothing(tmp_path: Path) -> None
     assert "Traceback" not in errors
     assert time.monotonic() - begun < 30
     assert sorted(p.name for p in tmp_path.iterdir()) == ["long.mp4"]
+
+
+def test_a_given_transcript_that_a_sidecar_outranks_is_told(repo: Path) -> None:
+    done = run("observe", repo / "examples" / "astronaut_smile.mp4", "--transcript", "other", "--modalities", "speech")
+    assert "the given transcript was not used" in done.stdout  # type: ignore[attr-defined]

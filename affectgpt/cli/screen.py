@@ -73,6 +73,8 @@ def _show_observations(console: Console, outcome: Outcome) -> None:
     if missing:
         _heading(console, "Missing")
         console.print(_table(missing, "dim"))
+    if outcome.transcript and outcome.transcript.note:
+        console.print(_body(plain(f"words: {outcome.transcript.note}")))
 
 
 def _show_appraisal(console: Console, appraisal: Appraisal) -> None:
