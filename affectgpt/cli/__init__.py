@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from affectgpt.cli import doctor, explain, prompts
+from affectgpt.cli import doctor, evaluate, explain, prompts
 from affectgpt.cli.guard import GuardedGroup
 
 __all__ = ["app", "main"]
@@ -22,6 +22,7 @@ app = typer.Typer(
 app.command()(explain.explain)
 app.command()(explain.observe)
 app.add_typer(prompts.app, name="prompts")
+app.command()(evaluate.evaluate)
 app.command()(doctor.doctor)
 
 

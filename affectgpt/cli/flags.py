@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from affectgpt.readers import AgentOptions
     from affectgpt.records import Modality, Sampling
 
-__all__ = ["AnswerFlags", "OutputFlags", "SenseFlags", "takes"]
+__all__ = ["AnswerFlags", "OutputFlags", "SenseFlags", "remember_debug", "takes"]
 
 _SENSES = "What is read"
 _WORDS = "Where the words come from"
@@ -27,7 +27,8 @@ _ANSWER = "Who answers"
 _OUTPUT = "What is written"
 
 
-def _remember_debug(ctx: typer.Context, value: bool) -> bool:
+def remember_debug(ctx: typer.Context, value: bool) -> bool:
+    """The callback of every `--debug`: the guard reads it when a command fails."""
     ctx.meta[DEBUG] = value
     return value
 
@@ -228,7 +229,7 @@ class OutputFlags:
     debug: Annotated[
         bool,
         typer.Option(
-            "--debug", help="Show the traceback of an error.", rich_help_panel=_OUTPUT, callback=_remember_debug
+            "--debug", help="Show the traceback of an error.", rich_help_panel=_OUTPUT, callback=remember_debug
         ),
     ] = False
 

@@ -59,15 +59,16 @@ def open_vocabulary(samples: Sequence[Sample], plan: ScoringPlan) -> list[Measur
     """This project's word score: neutral kept, unknown words and spamming paid for, nearness by the tree."""
     members = with_gold(samples, lambda s: bool(s.labels))
     each = [score_words(samples[i].labels, _words(samples[i])) for i in members]
-    columns = {name: np.array([getattr(e, name) for e in each]) for name in ("precision", "recall", "f", "distance")}
+    titles = {"precision": "words precision", "recall": "words recall", "f": "words F", "distance": "tree distance"}
+    columns = {title: np.array([getattr(e, name) for e in each]) for name, title in titles.items()}
     unknown = np.array([len(e.unknown) for e in each])
     words = np.array([len(_words(samples[i])) for i in members])
     found = [
-        Measure(f"words {name}", lambda at, c=column: float(c[at].mean()), members, name != "distance")  # type: ignore[misc]
-        for name, column in columns.items()
+        Measure(title, lambda at, c=column: float(c[at].mean()), members, title != "tree distance")  # type: ignore[misc]
+        for title, column in columns.items()
     ]
     share = lambda at: float(unknown[at].sum() / max(1, words[at].sum()))  # noqa: E731
-    return [*found, Measure("words unknown to the lexicon", share, members, higher_is_better=False)]
+    return [*found, Measure("unknown words", share, members, higher_is_better=False)]
 
 
 def _words(sample: Sample) -> tuple[str, ...]:

@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import base64
-import hashlib
-import json
-import os
 import re
-import tempfile
 from dataclasses import dataclass
 from functools import cache
-from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from affectgpt.agent import Senses
 from affectgpt.record_json import NOTICE, leading
 from affectgpt.records import Appraisal, Explanation, Grounding, Observation, Outcome, UnparsedAnswer, Verdict
+from affectgpt.report.parts import plotly_js, policy, printable, read_data, script_json, write_page
 from affectgpt.report.picture import embed
 from affectgpt.report.timeline import figure
 
@@ -44,17 +40,7 @@ def write(path: Path | str, outcome: Outcome, senses: Senses) -> None:
     Raises:
         OSError: the folder is missing, full or closed to writing.
     """
-    path = Path(path)
-    page = render(outcome, senses)
-    handle, made = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(page)
-        Path(made).chmod(0o666 & ~_umask())
-        Path(made).replace(path)
-    except BaseException:
-        Path(made).unlink(missing_ok=True)
-        raise
+    write_page(Path(path), render(outcome, senses))
 
 
 def render(outcome: Outcome, senses: Senses) -> str:
@@ -62,18 +48,18 @@ def render(outcome: Outcome, senses: Senses) -> str:
     duration_s = senses.clip.duration_s if senses.clip else 0.0
     shown = embed(senses.clip)
     drawn = figure(senses.face, senses.voice, duration_s)
-    scripts = {"page_js": _data("report.js"), "plotly_js": _plotly_js() if drawn else ""}
+    scripts = {"page_js": read_data("report.js"), "plotly_js": plotly_js() if drawn else ""}
     return _template().render(
         **_story(outcome),
         **scripts,
-        css=_data("report.css"),
-        csp=_policy(*scripts.values()),
-        name=_printable(senses.clip.path.name) if senses.clip else "A transcript",
+        css=read_data("report.css"),
+        csp=policy(*scripts.values()),
+        name=printable(senses.clip.path.name) if senses.clip else "A transcript",
         clip=senses.clip,
         shown=shown,
         media=base64.b64encode(shown.data).decode("ascii"),
         figure=drawn,
-        figure_json=_script_json({k: drawn[k] for k in ("data", "layout", "rows")}) if drawn else "",
+        figure_json=script_json({k: drawn[k] for k in ("data", "layout", "rows")}) if drawn else "",
         outcome=outcome,
         notice=NOTICE,
         seconds=outcome.timings_s.get("total", 0.0),
@@ -137,7 +123,7 @@ def _template() -> Template:
 
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.filters["when"] = _when
-    return environment.from_string(_data("report.html.j2"))
+    return environment.from_string(read_data("report.html.j2"))
 
 
 def _when(observation: Observation) -> str:
@@ -145,39 +131,3 @@ def _when(observation: Observation) -> str:
         return ""
     end = f"–{observation.end_s:.1f}" if observation.end_s is not None else ""
     return f"{observation.start_s:.1f}{end} s"
-
-
-def _data(name: str) -> str:
-    return (files("affectgpt") / "data" / name).read_text(encoding="utf-8")
-
-
-def _plotly_js() -> str:
-    from plotly.offline import get_plotlyjs
-
-    return str(get_plotlyjs())
-
-
-def _policy(*scripts: str) -> str:
-    """A content security policy under which only these scripts run and nothing is fetched."""
-    hashes = (base64.b64encode(hashlib.sha256(s.encode()).digest()).decode() for s in scripts if s)
-    allowed = " ".join(f"'sha256-{digest}'" for digest in hashes)
-    return (
-        f"default-src 'none'; script-src {allowed}; style-src 'unsafe-inline'; img-src data: blob:; "
-        "media-src data: blob:; base-uri 'none'; form-action 'none'"
-    )
-
-
-def _script_json(value: object) -> str:
-    """JSON that can stand inside a script element: no `<` that could end it."""
-    return json.dumps(value, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")
-
-
-def _printable(text: str) -> str:
-    return text.encode("utf-8", "replace").decode("utf-8")
-
-
-def _umask() -> int:
-    # The only way to read it is to set it; mkstemp made the file for its owner alone.
-    mask = os.umask(0o077)
-    os.umask(mask)
-    return mask

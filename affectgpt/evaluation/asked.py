@@ -1,0 +1,205 @@
+"""Predictors that ask a language model: a prompt of the suite's own, or the whole agent."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+from string import Formatter
+from typing import TYPE_CHECKING, Any
+
+from affectgpt.appraise.prototypes import appraise
+from affectgpt.corpora import Example
+from affectgpt.emotions import load_lexicon
+from affectgpt.errors import EngineError, EngineUnreachable, OptionError
+from affectgpt.evaluation import faithfulness
+from affectgpt.evaluation.datasets import LabelSet
+from affectgpt.evaluation.predictors import Answer, answer_each, read_distribution
+from affectgpt.evaluation.samples import Prediction
+from affectgpt.parsing import parse
+from affectgpt.prompting import PromptLibrary, PromptTemplate, observation_lines
+from affectgpt.records import Explanation, Observations, Outcome, Sampling, UnparsedAnswer
+
+if TYPE_CHECKING:
+    from affectgpt.engines.engine import Engine
+
+__all__ = ["Agent", "LanguageModel"]
+
+_PLACES = ("text", "context", "labels")
+_YES_NO = PromptTemplate(
+    "yes-no", "1", "", ("observations", "question"), "text", "", "Observations\n{observations}\n\n{question}"
+)
+_LABEL_LINE = re.compile(r"^\W*(?:label|emotion|answer)\W*:\s*(.+?)\W*$", re.IGNORECASE | re.MULTILINE)
+
+
+def open_asked(engine: str, model: str | None, base_url: str | None, adapter: str, scripted: Sequence[str]) -> Engine:
+    """The engine of a predictor. Keys come from the environment alone: a suite is no place for one."""
+    from affectgpt.engines.engine import EngineOptions, open_engine
+
+    if scripted:
+        from affectgpt.engines.echo import EchoEngine
+
+        return EchoEngine(tuple(map(str, scripted)))
+    return open_engine(EngineOptions(engine, model, base_url, None, adapter))  # type: ignore[arg-type]
+
+
+class LanguageModel:
+    """A language model with a prompt. `{text}`, `{context}` and `{labels}` stand for the example and the label set.
+
+    The answer is a label, a list of words, or a line `Label: …`; anything else is unparsed. `scripted` gives those
+    answers in turn, without a model.
+    """
+
+    def __init__(
+        self,
+        labels: LabelSet,
+        prompt: str,
+        system: str = "",
+        engine: str = "http",
+        model: str | None = None,
+        base_url: str | None = None,
+        adapter: str = "none",
+        max_tokens: int = 64,
+        temperature: float = 0.0,
+        seed: int = 0,
+        scripted: Sequence[str] = (),
+    ) -> None:
+        places = {name for text in (system, prompt) for _, name, _, _ in Formatter().parse(text) if name is not None}
+        if not places <= set(_PLACES):
+            raise OptionError(
+                f"the prompt has a place {{{min(places - set(_PLACES))}}}", "use {text}, {context}, {labels}"
+            )
+        version = hashlib.sha256(f"{system}\0{prompt}".encode()).hexdigest()[:12]
+        self._template = PromptTemplate("suite", version, "", tuple(places), "text", system, prompt)
+        self._labels = labels
+        self._sampling = Sampling(max_tokens=max_tokens, temperature=temperature, seed=seed)
+        self._engine = open_asked(engine, model, base_url, adapter, scripted)
+
+    def predict(self, examples: Sequence[Example]) -> list[Answer]:
+        """All at once; where the engine fails on a batch, one by one."""
+        prompts = [self._template.render(**self._fill(e)) for e in examples]
+        try:
+            completions = self._engine.generate(prompts, self._sampling)
+        except EngineUnreachable:
+            raise
+        except EngineError as error:
+            if len(examples) == 1:
+                return [error]
+            return [answer for e in examples for answer in self.predict([e])]
+        return [self._read(c.text, f"{c.engine}:{c.model}") for c in completions]
+
+    def _fill(self, example: Example) -> dict[str, str]:
+        filled = {
+            "text": example.text or "",
+            "context": "\n".join(example.context) or "none",
+            "labels": ", ".join(self._labels.labels),
+        }
+        return {name: filled[name] for name in self._template.variables}
+
+    def _read(self, text: str, who: str) -> Prediction:
+        facts = {"model": who, "prompt": self._template.version}
+        line = _LABEL_LINE.search(text)
+        pieces = [p for p, _ in load_lexicon().resolve_all(line[1] if line else text.strip(" .\n\"'*"))]
+        placed = [(p, self._labels.place(p.strip(" .\"'*"))) for p in pieces]
+        if not any(label for _, label in placed):
+            return Prediction(text=text, facts=facts, unparsed="names no emotion that is known")
+        label = next(label for _, label in placed if label)
+        return Prediction(label, tuple(p for p, _ in placed), text=text, facts=facts)
+
+
+class Agent:
+    """The whole agent over a clip or a text. `engine: none` takes the appraisal without a language model.
+
+    decide: whose label counts, the model's conclusion or the fused appraisal. faithful: also flip single cues and ask
+    yes/no questions, some eight more answers an example.
+    """
+
+    def __init__(
+        self,
+        labels: LabelSet,
+        engine: str = "none",
+        model: str | None = None,
+        base_url: str | None = None,
+        adapter: str = "default",
+        modalities: Sequence[str] = ("face", "voice", "speech"),
+        decide: str = "conclusion",
+        faithful: bool = False,
+        max_tokens: int = 640,
+        scripted: Sequence[str] = (),
+    ) -> None:
+        from affectgpt.records import Modality
+
+        if decide not in ("conclusion", "appraisal"):
+            raise OptionError(f"decide: {decide}", "conclusion or appraisal")
+        if faithful and engine == "none" and not scripted:
+            raise OptionError("faithful: true without an engine", "there is no explanation to test; name an engine")
+        unknown = set(modalities) - set(Modality)
+        if unknown:
+            raise OptionError(f"no modality {min(unknown)!r}", f"choose of {', '.join(Modality)}")
+        self._labels, self._decide, self._faithful = labels, decide, faithful
+        self._modalities = frozenset(map(Modality, modalities))
+        self._sampling = Sampling(max_tokens=max_tokens)
+        self._prompts = PromptLibrary()
+        asks = engine != "none" or bool(scripted)
+        self._engine = open_asked(engine, model, base_url, adapter, scripted) if asks else None
+
+    def predict(self, examples: Sequence[Example]) -> list[Answer]:
+        """One after another."""
+        return answer_each(self._one, examples)
+
+    def _one(self, example: Example) -> Prediction:
+        from affectgpt.agent import AffectAgent
+        from affectgpt.readers import AgentOptions, SpeechOptions
+
+        options = AgentOptions(
+            modalities=self._modalities, speech=SpeechOptions(text=example.text), sampling=self._sampling
+        )
+        return self._read(AffectAgent(self._engine, options, prompts=self._prompts).explain(example.media))
+
+    def _read(self, outcome: Outcome) -> Prediction:
+        read = read_distribution(outcome.appraisal.fused if outcome.appraisal else None, self._labels)
+        facts: dict[str, Any] = {"observations": [o.line for o in outcome.observations.items]}
+        if outcome.completion is not None:
+            facts["model"] = f"{outcome.completion.engine}:{outcome.completion.model}"
+        answer = outcome.answer
+        if answer is None:
+            return replace(read, facts=facts)
+        if isinstance(answer, UnparsedAnswer):
+            return Prediction(text=answer.raw, facts=facts, unparsed=answer.reason)
+        facts |= self._facts(answer, outcome.observations)
+        c = answer.conclusion
+        label = read.label if self._decide == "appraisal" else self._labels.place(c.label) if c.label else None
+        facts["labels"] = {"conclusion": c.label, "appraisal": read.label}
+        values = {"valence": c.valence, "arousal": c.arousal, "dominance": c.dominance}
+        return Prediction(label, c.emotions, read.probabilities, values, answer.raw, facts)
+
+    def _facts(self, answer: Explanation, observations: Observations) -> dict[str, Any]:
+        blind = faithfulness.recover(answer, observations)
+        facts: dict[str, Any] = {
+            "claims": faithfulness.read_claims(answer),
+            "cues": list(faithfulness.named_cues(answer)),
+            "blind": self._labels.place(blind) if blind else "",
+        }
+        if self._faithful:
+            facts["flips"] = faithfulness.flips(observations, answer.conclusion.valence, self._ask)
+            facts["pairs"] = self._pairs(observations)
+        return facts
+
+    def _ask(self, observations: Observations) -> Explanation | UnparsedAnswer:
+        """The agent's own question, over observations that were changed."""
+        engine = self._engine
+        assert engine is not None
+        prompt = self._prompts.render("explain", observations, appraise(observations))
+        return parse(engine.generate([prompt], self._sampling)[0])
+
+    def _pairs(self, observations: Observations) -> list[dict[str, Any]]:
+        asked = faithfulness.questions(observations)
+        engine = self._engine
+        assert engine is not None
+        prompts = [_YES_NO.render(observations=observation_lines(observations), question=q.text) for q in asked]
+        said = engine.generate(prompts, replace(self._sampling, max_tokens=8)) if prompts else []
+        return [
+            {"cue": q.cue, "expected": q.expected, "said": faithfulness.said_yes(c.text), "raw": c.text[:80]}
+            for q, c in zip(asked, said, strict=True)
+        ]
