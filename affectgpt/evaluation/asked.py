@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from string import Formatter
 from typing import TYPE_CHECKING, Any
 
@@ -19,12 +19,12 @@ from affectgpt.evaluation.predictors import Answer, answer_each, read_distributi
 from affectgpt.evaluation.samples import Prediction
 from affectgpt.parsing import parse
 from affectgpt.prompting import PromptLibrary, PromptTemplate, observation_lines
-from affectgpt.records import Explanation, Observations, Outcome, Sampling, UnparsedAnswer
+from affectgpt.records import Explanation, Modality, Observations, Outcome, Sampling, UnparsedAnswer
 
 if TYPE_CHECKING:
     from affectgpt.engines.engine import Engine
 
-__all__ = ["Agent", "LanguageModel"]
+__all__ = ["Agent", "AgentChoices", "LanguageModel", "PromptOptions"]
 
 _PLACES = ("text", "context", "labels")
 _YES_NO = PromptTemplate(
@@ -33,48 +33,95 @@ _YES_NO = PromptTemplate(
 _LABEL_LINE = re.compile(r"^\W*(?:label|emotion|answer)\W*:\s*(.+?)\W*$", re.IGNORECASE | re.MULTILINE)
 
 
-def open_asked(engine: str, model: str | None, base_url: str | None, adapter: str, scripted: Sequence[str]) -> Engine:
-    """The engine of a predictor. Keys come from the environment alone: a suite is no place for one."""
-    from affectgpt.engines.engine import EngineOptions, open_engine
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """Which model answers and how far. Keys come from the environment alone: a suite is no place for one.
 
-    if scripted:
+    `scripted` gives those answers in turn, without a model.
+    """
+
+    engine: str = "http"
+    model: str | None = None
+    base_url: str | None = None
+    adapter: str = "none"
+    max_tokens: int = 64
+    temperature: float = 0.0
+    seed: int = 0
+    scripted: Sequence[str] = ()
+
+    def open(self) -> Engine:
+        """The engine."""
         from affectgpt.engines.echo import EchoEngine
+        from affectgpt.engines.engine import EngineOptions, open_engine
 
-        return EchoEngine(tuple(map(str, scripted)))
-    return open_engine(EngineOptions(engine, model, base_url, None, adapter))  # type: ignore[arg-type]
+        if self.scripted:
+            return EchoEngine(tuple(map(str, self.scripted)))
+        return open_engine(EngineOptions(self.engine, self.model, self.base_url, None, self.adapter))  # type: ignore[arg-type]
+
+    @property
+    def sampling(self) -> Sampling:
+        """How to decode."""
+        return Sampling(max_tokens=self.max_tokens, temperature=self.temperature, seed=self.seed)
+
+
+@dataclass(frozen=True, slots=True)
+class PromptOptions(Asked):
+    """A suite's own prompt, with `{text}`, `{context}` and `{labels}` where the example and the labels go."""
+
+    prompt: str = ""
+    system: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class AgentChoices(Asked):
+    """How the agent is evaluated. `engine: none` takes the appraisal without a language model.
+
+    decide: whose label counts, the model's conclusion or the fused appraisal. faithful: also flip single cues and ask
+    yes/no questions, some eight more answers an example.
+    """
+
+    engine: str = "none"
+    adapter: str = "default"
+    max_tokens: int = 640
+    modalities: Sequence[str] = ("face", "voice", "speech")
+    decide: str = "conclusion"
+    faithful: bool = False
+
+    def __post_init__(self) -> None:
+        """Raise OptionError where they contradict each other."""
+        if self.decide not in ("conclusion", "appraisal"):
+            raise OptionError(f"decide: {self.decide}", "conclusion or appraisal")
+        if self.faithful and not self.asks:
+            raise OptionError("faithful: true without an engine", "there is no explanation to test; name an engine")
+        unknown = set(self.modalities) - set(Modality)
+        if unknown:
+            raise OptionError(f"no modality {min(unknown)!r}", f"choose of {', '.join(Modality)}")
+
+    @property
+    def asks(self) -> bool:
+        """Whether a language model takes part."""
+        return self.engine != "none" or bool(self.scripted)
 
 
 class LanguageModel:
-    """A language model with a prompt. `{text}`, `{context}` and `{labels}` stand for the example and the label set.
+    """A language model with a prompt.
 
-    The answer is a label, a list of words, or a line `Label: …`; anything else is unparsed. `scripted` gives those
-    answers in turn, without a model.
+    The answer is a label, a list of words, or a line `Label: …`; anything else is unparsed.
     """
 
-    def __init__(
-        self,
-        labels: LabelSet,
-        prompt: str,
-        system: str = "",
-        engine: str = "http",
-        model: str | None = None,
-        base_url: str | None = None,
-        adapter: str = "none",
-        max_tokens: int = 64,
-        temperature: float = 0.0,
-        seed: int = 0,
-        scripted: Sequence[str] = (),
-    ) -> None:
-        places = {name for text in (system, prompt) for _, name, _, _ in Formatter().parse(text) if name is not None}
+    def __init__(self, labels: LabelSet, options: PromptOptions) -> None:
+        texts = (options.system, options.prompt)
+        places = {name for text in texts for _, name, _, _ in Formatter().parse(text) if name is not None}
         if not places <= set(_PLACES):
-            raise OptionError(
-                f"the prompt has a place {{{min(places - set(_PLACES))}}}", "use {text}, {context}, {labels}"
-            )
-        version = hashlib.sha256(f"{system}\0{prompt}".encode()).hexdigest()[:12]
-        self._template = PromptTemplate("suite", version, "", tuple(places), "text", system, prompt)
+            lost = min(places - set(_PLACES))
+            raise OptionError(f"the prompt has a place {{{lost}}}", "use {text}, {context}, {labels}")
+        if "text" not in places:
+            raise OptionError("the prompt never shows the example", "write {text} where it goes")
+        version = hashlib.sha256("\0".join(texts).encode()).hexdigest()[:12]
+        self._template = PromptTemplate("suite", version, "", tuple(sorted(places)), "text", *texts)
         self._labels = labels
-        self._sampling = Sampling(max_tokens=max_tokens, temperature=temperature, seed=seed)
-        self._engine = open_asked(engine, model, base_url, adapter, scripted)
+        self._sampling = options.sampling
+        self._engine = options.open()
 
     def predict(self, examples: Sequence[Example]) -> list[Answer]:
         """All at once; where the engine fails on a batch, one by one."""
@@ -109,40 +156,13 @@ class LanguageModel:
 
 
 class Agent:
-    """The whole agent over a clip or a text. `engine: none` takes the appraisal without a language model.
+    """The whole agent over a clip or a text."""
 
-    decide: whose label counts, the model's conclusion or the fused appraisal. faithful: also flip single cues and ask
-    yes/no questions, some eight more answers an example.
-    """
-
-    def __init__(
-        self,
-        labels: LabelSet,
-        engine: str = "none",
-        model: str | None = None,
-        base_url: str | None = None,
-        adapter: str = "default",
-        modalities: Sequence[str] = ("face", "voice", "speech"),
-        decide: str = "conclusion",
-        faithful: bool = False,
-        max_tokens: int = 640,
-        scripted: Sequence[str] = (),
-    ) -> None:
-        from affectgpt.records import Modality
-
-        if decide not in ("conclusion", "appraisal"):
-            raise OptionError(f"decide: {decide}", "conclusion or appraisal")
-        if faithful and engine == "none" and not scripted:
-            raise OptionError("faithful: true without an engine", "there is no explanation to test; name an engine")
-        unknown = set(modalities) - set(Modality)
-        if unknown:
-            raise OptionError(f"no modality {min(unknown)!r}", f"choose of {', '.join(Modality)}")
-        self._labels, self._decide, self._faithful = labels, decide, faithful
-        self._modalities = frozenset(map(Modality, modalities))
-        self._sampling = Sampling(max_tokens=max_tokens)
+    def __init__(self, labels: LabelSet, options: AgentChoices) -> None:
+        self._labels = labels
+        self._options = options
         self._prompts = PromptLibrary()
-        asks = engine != "none" or bool(scripted)
-        self._engine = open_asked(engine, model, base_url, adapter, scripted) if asks else None
+        self._engine = options.open() if options.asks else None
 
     def predict(self, examples: Sequence[Example]) -> list[Answer]:
         """One after another."""
@@ -153,7 +173,9 @@ class Agent:
         from affectgpt.readers import AgentOptions, SpeechOptions
 
         options = AgentOptions(
-            modalities=self._modalities, speech=SpeechOptions(text=example.text), sampling=self._sampling
+            modalities=frozenset(map(Modality, self._options.modalities)),
+            speech=SpeechOptions(text=example.text),
+            sampling=self._options.sampling,
         )
         return self._read(AffectAgent(self._engine, options, prompts=self._prompts).explain(example.media))
 
@@ -169,7 +191,7 @@ class Agent:
             return Prediction(text=answer.raw, facts=facts, unparsed=answer.reason)
         facts |= self._facts(answer, outcome.observations)
         c = answer.conclusion
-        label = read.label if self._decide == "appraisal" else self._labels.place(c.label) if c.label else None
+        label = read.label if self._options.decide == "appraisal" else self._labels.place(c.label) if c.label else None
         facts["labels"] = {"conclusion": c.label, "appraisal": read.label}
         values = {"valence": c.valence, "arousal": c.arousal, "dominance": c.dominance}
         return Prediction(label, c.emotions, read.probabilities, values, answer.raw, facts)
@@ -181,7 +203,7 @@ class Agent:
             "cues": list(faithfulness.named_cues(answer)),
             "blind": self._labels.place(blind) if blind else "",
         }
-        if self._faithful:
+        if self._options.faithful:
             facts["flips"] = faithfulness.flips(observations, answer.conclusion.valence, self._ask)
             facts["pairs"] = self._pairs(observations)
         return facts
@@ -191,14 +213,14 @@ class Agent:
         engine = self._engine
         assert engine is not None
         prompt = self._prompts.render("explain", observations, appraise(observations))
-        return parse(engine.generate([prompt], self._sampling)[0])
+        return parse(engine.generate([prompt], self._options.sampling)[0])
 
     def _pairs(self, observations: Observations) -> list[dict[str, Any]]:
         asked = faithfulness.questions(observations)
         engine = self._engine
         assert engine is not None
         prompts = [_YES_NO.render(observations=observation_lines(observations), question=q.text) for q in asked]
-        said = engine.generate(prompts, replace(self._sampling, max_tokens=8)) if prompts else []
+        said = engine.generate(prompts, replace(self._options.sampling, max_tokens=8)) if prompts else []
         return [
             {"cue": q.cue, "expected": q.expected, "said": faithfulness.said_yes(c.text), "raw": c.text[:80]}
             for q, c in zip(asked, said, strict=True)

@@ -197,15 +197,15 @@ def answer_each(answer: Callable[[Example], Prediction], examples: Sequence[Exam
 
 
 def _agent(labels: LabelSet, **options: Any) -> Predictor:
-    from affectgpt.evaluation.asked import Agent
+    from affectgpt.evaluation.asked import Agent, AgentChoices
 
-    return Agent(labels, **options)
+    return Agent(labels, AgentChoices(**options))
 
 
 def _llm(labels: LabelSet, **options: Any) -> Predictor:
-    from affectgpt.evaluation.asked import LanguageModel
+    from affectgpt.evaluation.asked import LanguageModel, PromptOptions
 
-    return LanguageModel(labels, **options)
+    return LanguageModel(labels, PromptOptions(**options))
 
 
 KINDS: Mapping[str, Callable[..., Predictor]] = {
@@ -236,7 +236,7 @@ def open_predictor(spec: PredictorSpec, labels: LabelSet, fit: Sequence[Example]
     if spec.kind in ("agent", "llm"):
         from affectgpt.evaluation import asked
 
-        _refuse(spec, options_of(asked.Agent if spec.kind == "agent" else asked.LanguageModel))
+        _refuse(spec, options_of(asked.AgentChoices if spec.kind == "agent" else asked.PromptOptions))
     else:
         _refuse(spec, options_of(kind))
     try:

@@ -236,6 +236,10 @@ def test_two_runs_are_compared_over_shared_samples(data: Path) -> None:
         ({"coverage": "high"}, "it must be float"),
         ({"name": "../up"}, "it names a folder"),
         ({"predictor": {"kind": "llm", "prompt": "{secret}", "scripted": ["x"]}}, "a place {secret}"),
+        ({"predictor": {"kind": "llm", "prompt": "hm", "scripted": ["x"]}}, "never shows the example"),
+        ({"predictor": {"kind": "llm", "prompt": "{text}", "api_key": "x"}}, "takes no 'api_key'"),
+        ({"predictor": {"kind": "agent", "decide": "coin"}}, "decide: coin"),
+        ({"predictor": {"kind": "agent", "faithful": True}}, "without an engine"),
     ],
 )
 def test_a_mistake_in_a_suite_is_named(data: Path, changed: dict[str, object], message: str) -> None:
@@ -270,13 +274,39 @@ def test_labels_of_other_spellings_find_their_place() -> None:
 
 
 def test_a_language_models_answers_are_read_strictly() -> None:
-    from affectgpt.evaluation.asked import LanguageModel
+    from affectgpt.evaluation.asked import LanguageModel, PromptOptions
 
     said = ["Happy.", "Label: sadness", "angry, afraid", "The man on the left", "happy or sad?"]
-    model = LanguageModel(LabelSet("basic8"), "{text} of {labels}", scripted=said)
+    model = LanguageModel(LabelSet("basic8"), PromptOptions(prompt="{text} of {labels}", scripted=said))
     read = model.predict([Example(str(i), "x") for i in range(len(said))])
     assert [(p.label, bool(p.unparsed)) for p in read if isinstance(p, Prediction)] == [
         ("happy", False), ("sad", False), ("angry", False), (None, True), ("happy", False),
     ]  # fmt: skip
     assert isinstance(read[2], Prediction)
     assert read[2].words == ("angry", "afraid")
+
+
+SCRIPT = """**Key observations**
+- said "I am so happy" [S1]
+**Interpretation**
+The words [S1] state it.
+**Conclusion**
+Emotions: joyful, glad
+Label: happy
+Valence: 0.8
+Arousal: 0.4
+Dominance: 0.2
+Confidence: 0.8"""
+
+
+def test_the_agents_explanation_brings_its_faithfulness(data: Path) -> None:
+    predictor = {"kind": "agent", "scripted": [SCRIPT, "no form at all"]}
+    spec = suite(predictor=predictor, scorers=["classification", "faithfulness"])
+    report = run.run_suite(parse_suite(spec), place(data, limit=8))
+    counts = report["tasks"][0]["counts"]
+    assert (counts["scored"], counts["unparsed"]) == (4, 4)
+    assert figure(report, "claims supported")["n"] == 4
+    assert figure(report, "label recovered blind")["value"] is not None
+    samples = read_samples(data.parent / "out" / "t" / "samples.jsonl")
+    assert {s.answer.words for s in samples.values() if s.status == "scored"} == {("joyful", "glad")}
+    assert all(s.answer.text for s in samples.values())
