@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from affectgpt import grounding, media, textualize
+from affectgpt.answers import open_answer
 from affectgpt.appraise.prototypes import appraise
 from affectgpt.errors import MediaNotFound, OptionError, TranscriptError, UnreadableMedia
 from affectgpt.jobs import STAGES, Job, Progress, WatchedTranscriber, quiet, read_ahead
@@ -149,7 +150,7 @@ class AffectAgent:
         }
         total_s = senses.timings_s.get("total", 0.0) + job.elapsed_s
         timings_s = {**senses.timings_s, **job.timings_s, "total": total_s}
-        return replace(outcome, timings_s=timings_s, versions={**loaded_versions(), **readers})
+        return replace(outcome, timings_s=timings_s, versions={**loaded_versions(), **readers, **outcome.versions})
 
     def explain(self, path: Path | str | None, progress: Progress = quiet) -> Outcome:
         """`conclude(sense(path))`."""
@@ -223,13 +224,18 @@ class AffectAgent:
     def _answer(self, outcome: Outcome, engine: Engine, job: Job) -> Outcome:
         prompts = self._prompts = self._prompts or PromptLibrary()
         prompt = prompts.render(PROMPT_ID, outcome.observations, outcome.appraisal)
+        if self.options.key_observations == "restated":
+            opening = open_answer([textualize.restate(o) for o in outcome.observations.items])
+            prompt = replace(prompt, opening=opening)
         with job.stage("answer"):
             (completion,) = engine.generate([prompt], self.options.sampling)
         with job.stage("check"):
             answer: Explanation | UnparsedAnswer = parse(completion)
             if isinstance(answer, Explanation):
                 answer = replace(answer, grounding=grounding.check(answer, outcome.observations))
-        return replace(outcome, answer=answer, completion=completion)
+        restated = bool(prompt.opening) and completion.text.startswith(prompt.opening)
+        writer = {"key observations": "restated by affectgpt" if restated else "written by the model"}
+        return replace(outcome, answer=answer, completion=completion, versions=writer)
 
 
 def _absences(clip: Clip | None, options: AgentOptions) -> tuple[dict[Modality, str], frozenset[Modality]]:

@@ -61,9 +61,12 @@ def _closed(**properties: object) -> dict[str, object]:
 
 def write_answer(observations: Sequence[str], interpretation: str, conclusion: Conclusion) -> str:
     """An answer in the three-part form, as the models are taught to write it."""
-    lines = [f"**{HEADINGS[0]}**", *(f"- {o}" for o in observations)]
-    lines += [f"**{HEADINGS[1]}**", interpretation, f"**{HEADINGS[2]}**", write_conclusion(conclusion)]
-    return "\n".join(lines)
+    return f"{open_answer(observations)}{interpretation}\n**{HEADINGS[2]}**\n{write_conclusion(conclusion)}"
+
+
+def open_answer(observations: Sequence[str]) -> str:
+    """The answer's first part and the second's heading: where a model takes over that is not asked to restate."""
+    return "\n".join([f"**{HEADINGS[0]}**", *(f"- {o}" for o in observations), f"**{HEADINGS[1]}**", ""])
 
 
 def write_conclusion(c: Conclusion) -> str:

@@ -30,6 +30,7 @@ Setting = Literal["workplace", "education"]
 """Places where inferring emotion from face or voice is prohibited: Regulation (EU) 2024/1689, Art. 5(1)(f)."""
 
 VideoBackend = Literal["pyav", "decord"]
+KeyObservations = Literal["restated", "written"]
 VoiceReaderName = Literal["librosa", "opensmile", "praat"]
 
 MAX_FACE_RATE_HZ = 60.0
@@ -90,7 +91,9 @@ class AgentOptions:
     """Everything about a job but the clip and the engine.
 
     `top_k` observations are kept a modality; None leaves the number to textualize. `setting` names a place where face
-    and voice are refused and only words are used.
+    and voice are refused and only words are used. `key_observations` says who writes the answer's first part:
+    `restated` gives an engine that can go on from a beginning this program's own restatement of the evidence;
+    `written` leaves it to the model.
     """
 
     modalities: frozenset[Modality] = frozenset(Modality)
@@ -100,6 +103,7 @@ class AgentOptions:
     max_duration_s: float = 3600.0
     top_k: int | None = None
     setting: Setting | None = None
+    key_observations: KeyObservations = "restated"
     sampling: Sampling = field(default_factory=Sampling)
 
     def __post_init__(self) -> None:
@@ -114,6 +118,8 @@ class AgentOptions:
             raise OptionError(f"a longest duration of {self.max_duration_s:g} s", "give more than 0")
         if self.top_k is not None and self.top_k < 1:
             raise OptionError(f"{self.top_k} observations a modality", "keep at least 1")
+        if self.key_observations not in get_args(KeyObservations):
+            raise OptionError(f"no way {self.key_observations!r} of key observations", "choose restated or written")
         if self.setting is not None and self.setting not in get_args(Setting):
             raise OptionError(f"no setting {self.setting!r}", f"choose one of {', '.join(get_args(Setting))}")
 

@@ -267,12 +267,16 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """Rendered messages and which prompt rendered them; `schema` is the answer's JSON schema where one exists."""
+    """Rendered messages and which prompt rendered them; `schema` is the answer's JSON schema where one exists.
+
+    `opening` is text that the answer begins with, for engines that can go on from it; others write their own.
+    """
 
     messages: tuple[Message, ...]
     prompt_id: str
     version: str
     schema: Mapping[str, object] | None = None
+    opening: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -69,8 +69,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0] if __doc__ else None)
     parser.add_argument("--goemotions", type=Path, required=True, help="folder with train.tsv, dev.tsv, labels.txt")
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--rows", type=int, default=2800)
-    parser.add_argument("--dev-rows", type=int, default=48)
+    parser.add_argument("--rows", type=int, default=800)
+    parser.add_argument("--dev-rows", type=int, default=32)
     parser.add_argument("--seed", type=int, default=7)
     given = parser.parse_args()
     for split, n, seed in (("train", given.rows, given.seed), ("dev", given.dev_rows, given.seed + 1)):

@@ -26,7 +26,7 @@ def explain(sense: SenseFlags, answer: AnswerFlags, output: OutputFlags) -> None
     """Explain what a person seems to feel in a clip, and point every claim back at what was observed."""
     from affectgpt.agent import AffectAgent
 
-    agent = AffectAgent(None, sense.options(answer.sampling()))
+    agent = AffectAgent(None, sense.options(answer))
     _check_report(output.report, sense.path)
     agent.check(sense.path)  # a wrong path should not wait for a model to load
     with open_display(silent=output.quiet) as progress:

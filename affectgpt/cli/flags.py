@@ -130,7 +130,7 @@ class SenseFlags:
         typer.Option("--sphinx", help="Recognise the words with pocketsphinx: a last resort.", rich_help_panel=_WORDS),
     ] = False
 
-    def options(self, sampling: Sampling | None = None) -> AgentOptions:
+    def options(self, answer: AnswerFlags | None = None) -> AgentOptions:
         """The same as the agent's options. Raises OptionError."""
         from affectgpt.readers import AgentOptions, FaceOptions, SpeechOptions
         from affectgpt.records import Sampling
@@ -143,7 +143,8 @@ class SenseFlags:
             max_duration_s=self.max_duration,
             top_k=self.top_k,
             setting=self.context,
-            sampling=sampling or Sampling(),
+            key_observations=answer.key_observations if answer else "restated",
+            sampling=answer.sampling() if answer else Sampling(),
         )
 
 
@@ -185,6 +186,15 @@ class AnswerFlags:
         str | None,
         typer.Option("--api-key", metavar="KEY", help="Its key, if it wants one.", rich_help_panel=_ANSWER),
     ] = None
+    key_observations: Annotated[
+        Literal["restated", "written"],
+        typer.Option(
+            "--key-observations",
+            help="The answer's first part: restated from the evidence by this program where the engine can go on from "
+            "there, or written by the model.",
+            rich_help_panel=_ANSWER,
+        ),
+    ] = "restated"
     max_tokens: Annotated[
         int, typer.Option("--max-tokens", metavar="N", help="Longest answer.", rich_help_panel=_ANSWER)
     ] = 640

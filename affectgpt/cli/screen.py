@@ -151,7 +151,9 @@ def _show_origin(console: Console, outcome: Outcome) -> None:
     console.print()
     seconds = outcome.timings_s.get("total", 0.0)
     if c := outcome.completion:
+        writer = outcome.versions.get("key observations", "")
         line = f"engine {c.engine} · model {c.model} · prompt {c.prompt_id} {c.prompt_version} · {seconds:.1f} s"
+        line += f" · key observations {writer}" if writer else ""
         console.print(Text(plain(line), "dim"))
         console.print(Text(NOTICE, "dim"))
     else:

@@ -101,6 +101,8 @@ class LocalEngine:
         thread = threading.Thread(target=work, daemon=True)
         thread.start()
         try:
+            if prompt.opening:
+                yield prompt.opening
             while (piece := pieces.get()) is not None:
                 if isinstance(piece, BaseException):
                     raise piece
@@ -115,6 +117,8 @@ class LocalEngine:
 
         try:
             ids = models.chat_ids(self._tokenizer, prompt.messages)
+            if prompt.opening:
+                ids += self._tokenizer(prompt.opening, add_special_tokens=False)["input_ids"]
         except TemplateError as e:
             raise ModelError(f"the chat template of {self.model} refuses this prompt: {e}", "use another model") from e
         if len(ids) >= self._context:
@@ -182,7 +186,7 @@ class LocalEngine:
         return stamp(
             self,
             prompt,
-            text,
+            prompt.opening + text,
             (n_prompt_tokens, len(ids) - has_ended),
             "stop" if has_ended or is_stopped else "length",
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -146,6 +147,16 @@ def test_a_stream_joins_to_the_answer_and_stops_when_closed(engine: LocalEngine)
     next(stream)
     stream.close()  # type: ignore[attr-defined]
     assert engine.generate(PROMPTS[:1], Sampling(max_tokens=2))[0].n_completion_tokens == 2
+
+
+def test_an_answer_goes_on_from_its_opening(engine: LocalEngine) -> None:
+    opened = replace(PROMPTS[0], opening="**Key observations**\n- a smile [F1].\n")
+    sampling = Sampling(max_tokens=20)
+    (plain,), (answer,) = engine.generate(PROMPTS[:1], sampling), engine.generate([opened], sampling)
+    assert answer.text.startswith(opened.opening)
+    assert answer.text != opened.opening + plain.text, "the model reads the opening before it goes on"
+    assert answer.n_prompt_tokens > plain.n_prompt_tokens
+    assert "".join(engine.stream(opened, sampling)) == answer.text
 
 
 def test_held_back_text_is_what_could_still_change() -> None:
