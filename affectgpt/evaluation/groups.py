@@ -11,6 +11,7 @@ import numpy as np
 
 from affectgpt.errors import MissingDependency
 from affectgpt.evaluation.intervals import LEVEL
+from affectgpt.evaluation.metrics import NO_ANSWER, confusion, f1
 from affectgpt.evaluation.samples import Sample
 
 __all__ = ["SMALLEST_GROUP", "group_report"]
@@ -18,7 +19,6 @@ __all__ = ["SMALLEST_GROUP", "group_report"]
 SMALLEST_GROUP = 10
 """A group of fewer samples is counted by name and given no figure: its interval would span nearly everything."""
 N_BOOT = 200
-_NO_ANSWER = "(no answer)"
 
 
 def group_report(samples: Sequence[Sample], column: str, seed: int = 0) -> dict[str, Any] | None:
@@ -28,11 +28,10 @@ def group_report(samples: Sequence[Sample], column: str, seed: int = 0) -> dict[
     intervals are narrower than those of a cluster bootstrap.
 
     Raises:
-        MissingDependency: fairlearn or scikit-learn.
+        MissingDependency: fairlearn.
     """
     try:
         from fairlearn.metrics import MetricFrame  # type: ignore[import-untyped]
-        from sklearn.metrics import accuracy_score, f1_score
     except ModuleNotFoundError as error:
         raise MissingDependency(f"{error.name} is not installed", "pip install 'affectgpt[eval]'") from None
     kept = [s for s in samples if s.has_gold and s.label is not None and column in s.group]
@@ -41,11 +40,12 @@ def group_report(samples: Sequence[Sample], column: str, seed: int = 0) -> dict[
     small = {name: n for name, n in sorted(sizes.items()) if n < SMALLEST_GROUP}
     if not told:
         return {"column": column, "groups": [], "gap": {}, "too_small": small} if kept else None
+    at = {label: i for i, label in enumerate(sorted({s.label or "" for s in told}))}
     edge = (1 - LEVEL) / 2
     frame = MetricFrame(
-        metrics={"accuracy": accuracy_score, "macro F1": _macro_f1(f1_score)},
-        y_true=np.array([s.label for s in told]),
-        y_pred=np.array([_said(s) for s in told]),
+        metrics={"accuracy": lambda gold, said: float(np.mean(gold == said)), "macro F1": _macro_f1},
+        y_true=np.array([at[s.label or ""] for s in told]),
+        y_pred=np.array([at.get(_said(s), NO_ANSWER) for s in told]),
         sensitive_features=np.array([s.group[column] for s in told]),
         n_boot=N_BOOT,
         ci_quantiles=[edge, 1 - edge],
@@ -66,16 +66,15 @@ def group_report(samples: Sequence[Sample], column: str, seed: int = 0) -> dict[
 
 
 def _said(sample: Sample) -> str:
-    return (sample.answer.label or _NO_ANSWER) if sample.status == "scored" else _NO_ANSWER
+    return sample.answer.label or "" if sample.status == "scored" else ""
 
 
-def _macro_f1(f1_score: Any) -> Any:
-    """Macro F1 over the classes that the group's gold holds."""
-
-    def macro(gold: Any, said: Any) -> float:
-        return float(f1_score(gold, said, labels=sorted(set(gold)), average="macro", zero_division=0))
-
-    return macro
+def _macro_f1(gold: Any, said: Any) -> float:
+    """Macro F1 over the classes that the group's gold holds; an answer outside them is a miss like none."""
+    classes, own = np.unique(gold, return_inverse=True)
+    place = {int(c): i for i, c in enumerate(classes)}
+    answered = np.array([place.get(int(c), NO_ANSWER) for c in said])
+    return f1(confusion(own, answered, len(classes)), "macro")
 
 
 def _figure(value: float, low: float, high: float) -> dict[str, float | None]:
