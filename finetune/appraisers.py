@@ -11,9 +11,9 @@ import time
 from pathlib import Path
 
 from affectgpt.appraise.heads import head_folder
-from finetune import appraise_words
+from finetune import appraise_face, appraise_voice, appraise_words
 
-TRAINERS = {"words": appraise_words.train}
+TRAINERS = {"words": appraise_words.train, "voice": appraise_voice.train, "face": appraise_face.train}
 """What is trained, in order: each takes the shared data's folder, the folder to write to and the seed."""
 
 

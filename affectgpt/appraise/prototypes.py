@@ -16,7 +16,7 @@ from importlib.resources import files
 from affectgpt.emotions import load_lexicon
 from affectgpt.records import Appraisal, EmotionDistribution, Modality, Observation, Observations
 
-__all__ = ["appraise", "distribute", "fuse", "prototypes", "read_face", "read_voice", "read_words"]
+__all__ = ["appraise", "distribute", "fuse", "prototypes", "read_face", "read_voice", "read_words", "weigh"]
 
 SHARPNESS = 6.0
 """Logit of a full match. With the neutral logit below, a prototype's leading unit at C (2.5 of 5) and confidence 0.8
@@ -60,7 +60,7 @@ def fuse(read: Mapping[Modality, tuple[EmotionDistribution, float]]) -> Appraisa
     return Appraisal(
         by_modality={m.value: d for m, (d, _) in read.items()},
         reliability={m.value: min(1.0, w) for m, (_, w) in read.items()},
-        fused=_weigh(pooled),
+        fused=weigh(pooled),
         conflicts=tuple(_conflicts(read)),
     )
 
@@ -95,10 +95,10 @@ def distribute(matches: Mapping[str, float]) -> EmotionDistribution:
     top = max(logits.values())
     raised = {label: math.exp(x - top) for label, x in logits.items()}
     total = sum(raised.values())
-    return _weigh({label: x / total for label, x in raised.items()})
+    return weigh({label: x / total for label, x in raised.items()})
 
 
-def _weigh(probabilities: Mapping[str, float]) -> EmotionDistribution:
+def weigh(probabilities: Mapping[str, float]) -> EmotionDistribution:
     """The distribution with its expected valence, arousal and dominance."""
     lexicon = load_lexicon()
     points = {label: lexicon.vad(label) for label in probabilities}
