@@ -17,6 +17,12 @@ from affectgpt.records import CheckedClaim, Claim, Explanation, Grounding, Modal
 __all__ = ["check", "check_claim"]
 
 _NUMBER = re.compile(r"(?<![A-Za-z0-9.])[+\-−]?\d+(?:\.\d+)?(?![A-Za-z0-9])")
+STRONG_LEVELS = frozenset({"C", "D", "E", "much higher", "much lower"})
+"""Marked or more on FACS' scale, two standard deviations or more in the voice."""
+_WEAK = re.compile(
+    r"\b(?:weak|slight|faint|little|unremarkable|usual|ordinary|too little|close to|at rest|apart from rest)\b", re.I
+)
+_QUOTED = re.compile(r"[\"“][^\"“”]*[\"”]")
 _SCALE = re.compile(r"\b(?:of|out of)\s+5\b|/\s*5\b")
 _ABSENCE = re.compile(
     r"\b(?:no|not|without|nothing|never|missing|unknown|absent|unreliable|lacks?|left out|turned away|cannot)\b", re.I
@@ -61,7 +67,11 @@ def _faults(
         if not any(_fold(quote) in _fold(o.quote or o.text) for o in pool):
             yield f"nobody is quoted as saying {quote[:60]!r}"
     if cited:
+        yield from _belittled(claim.text, cited)
         yield from _numbers(claim.text, cited)
+        # What is missing supports no statement but that it is missing, wherever the sentence stands.
+        if all(o.is_missing for o in cited) and not _ABSENCE.search(claim.text):
+            yield f"{cited[0].id} states an absence, the claim does not"
         if claim.section == "observations":
             yield from _empty(claim, mentions, quotes, cited)
 
@@ -82,6 +92,15 @@ def _fault_of(mention: Mention, pool: Sequence[Observation], is_cited: bool) -> 
         yield f"{mention.words!r} is called {mention.level_word}, observed is {same[0].text.split(',')[0]!r}"
     elif mention.direction and not any(_direction(o) == mention.direction for o in same):
         yield f"{mention.words!r} goes the other way than {same[0].text.split(',')[0]!r}"
+
+
+def _belittled(text: str, cited: Sequence[Observation]) -> Iterator[str]:
+    """A sentence that calls weak or ordinary what was observed as marked, or as much off its baseline."""
+    if not _WEAK.search(_QUOTED.sub(" ", text)):
+        return
+    for o in cited:
+        if o.level in STRONG_LEVELS and not find_mentions(text):
+            yield f"calls weak what is observed as {o.text.split(',')[0]!r}"
 
 
 def _direction(o: Observation) -> int:

@@ -17,6 +17,7 @@ from affectgpt.answers import write_answer
 from affectgpt.appraise.prototypes import prototypes
 from affectgpt.cues import load_cues, unit_of
 from affectgpt.emotions import load_lexicon
+from affectgpt.grounding import STRONG_LEVELS
 from affectgpt.records import Appraisal, Conclusion, EmotionDistribution, Modality, Observation, Observations
 
 __all__ = ["compose", "conclude", "interpret", "restate"]
@@ -133,7 +134,8 @@ def _of_modality(modality: Modality, observations: Observations, appraisal: Appr
     if modality is Modality.SPEECH:
         supporting = evidence[:2]
     if read.top == "neutral" or not supporting:
-        return [section_text(section["weak"], rng, ids=_ids(evidence[:2]))]
+        strong = any(o.level in STRONG_LEVELS for o in evidence[:2])
+        return [section_text(section["unclear" if strong else "weak"], rng, ids=_ids(evidence[:2]))]
     noun = rng.choice(g["nouns"][read.top])
     together = rng.choice(g["face"]["together"]) if len(supporting) > 1 else ""
     said = section_text(

@@ -72,6 +72,9 @@ def test_what_the_evidence_carries_is_supported(text: str) -> None:
         ("Something is there [F1].", "the cue is not named"),
         ("Everything was told [M1].", "an absence not stated"),
         ("There is no smile [F1].", "a denial"),
+        ("The facial movement is weak and points to no clear feeling [F1].", "belittled"),
+        ("The voice stays close to what is usual and adds little [V1].", "belittled"),
+        ("The voice stays even [M1].", "an absence not stated"),
     ],
 )
 def test_what_the_evidence_does_not_carry_is_contradicted(text: str, why: str) -> None:

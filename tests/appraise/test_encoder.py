@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import shutil
-import time
 from pathlib import Path
 
 import numpy as np
@@ -77,16 +76,3 @@ def test_a_file_that_is_missing_or_was_changed_is_refused(tmp_path: Path, name: 
         handle.write(b" ")
     with pytest.raises(ModelError, match="not the file"):
         Encoder(tmp_path)
-
-
-@pytest.mark.slow
-def test_three_hundred_utterances_a_second_of_processor_time() -> None:
-    encoder = load_encoder()
-    texts = [f"{k}: I really thought that you would be happy about it, you know?" for k in range(600)]
-    encoder.embed(texts[:64])
-    start = time.process_time()
-    encoder.embed(texts)
-    # Processor time over the cores at work: what a clock on the wall shows on a machine with nothing else to do.
-    import torch
-
-    assert 600 / ((time.process_time() - start) / torch.get_num_threads()) >= 300
