@@ -67,7 +67,8 @@ def _faults(
         if not any(_fold(quote) in _fold(o.quote or o.text) for o in pool):
             yield f"nobody is quoted as saying {quote[:60]!r}"
     if cited:
-        yield from _belittled(claim.text, cited)
+        if not mentions:
+            yield from _belittled(claim.text, cited)
         yield from _numbers(claim.text, cited)
         # What is missing supports no statement but that it is missing, wherever the sentence stands.
         if all(o.is_missing for o in cited) and not _ABSENCE.search(claim.text):
@@ -95,11 +96,11 @@ def _fault_of(mention: Mention, pool: Sequence[Observation], is_cited: bool) -> 
 
 
 def _belittled(text: str, cited: Sequence[Observation]) -> Iterator[str]:
-    """A sentence that calls weak or ordinary what was observed as marked, or as much off its baseline."""
+    """A sentence that names no cue and calls weak or ordinary what was observed as marked, or much off its baseline."""
     if not _WEAK.search(_QUOTED.sub(" ", text)):
         return
     for o in cited:
-        if o.level in STRONG_LEVELS and not find_mentions(text):
+        if o.level in STRONG_LEVELS:
             yield f"calls weak what is observed as {o.text.split(',')[0]!r}"
 
 
