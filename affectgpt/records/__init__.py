@@ -1,0 +1,76 @@
+"""The records that travel between steps: frozen, typed, and plain to print.
+
+Shape letters used in every docstring of this package: B batch, T frames in time, N samples, A action units,
+K soft tokens, S sequence length, D width. Times are seconds on the clip's clock:
+0 is the first picture, or the sound's start where sound leads the picture by more than 0.1 s.
+"""
+
+from __future__ import annotations
+
+from affectgpt.records.answer import (
+    CheckedClaim,
+    Claim,
+    Completion,
+    Conclusion,
+    Explanation,
+    Grounding,
+    Message,
+    Outcome,
+    Prompt,
+    Sampling,
+    UnparsedAnswer,
+    Verdict,
+)
+from affectgpt.records.evidence import (
+    Appraisal,
+    EmotionDistribution,
+    Observation,
+    Observations,
+)
+from affectgpt.records.tracks import (
+    BaselineKind,
+    Clip,
+    FaceTrack,
+    Frame,
+    Interval,
+    Modality,
+    Transcript,
+    TranscriptSource,
+    Utterance,
+    VoiceTrack,
+    VoiceWindow,
+    Waveform,
+    Word,
+)
+
+__all__ = [
+    "Appraisal",
+    "BaselineKind",
+    "CheckedClaim",
+    "Claim",
+    "Clip",
+    "Completion",
+    "Conclusion",
+    "EmotionDistribution",
+    "Explanation",
+    "FaceTrack",
+    "Frame",
+    "Grounding",
+    "Interval",
+    "Message",
+    "Modality",
+    "Observation",
+    "Observations",
+    "Outcome",
+    "Prompt",
+    "Sampling",
+    "Transcript",
+    "TranscriptSource",
+    "UnparsedAnswer",
+    "Utterance",
+    "Verdict",
+    "VoiceTrack",
+    "VoiceWindow",
+    "Waveform",
+    "Word",
+]
