@@ -18,7 +18,7 @@ import yaml
 
 from affectgpt.answers import FORMS, answer_schema
 from affectgpt.errors import PromptError
-from affectgpt.records import Appraisal, Message, Observations, Prompt
+from affectgpt.records import Appraisal, Message, Modality, Observations, Prompt
 
 __all__ = ["PromptLibrary", "PromptTemplate", "appraisal_lines", "observation_lines", "shipped_folder"]
 
@@ -26,7 +26,7 @@ _FIELDS = {"id", "version", "description", "variables", "answer", "system", "use
 SHORTLIST = 3
 """Emotions shown to the model. HEF (arXiv 2402.11801) first lets the model decide among a small model's likeliest, then
 among the rest."""
-_CHANNELS = {"face": "face", "voice": "voice", "speech": "words"}
+_CHANNELS: Mapping[str, str] = {"face": "face", "voice": "voice", "speech": "words"}
 _TEMPLATE_TOKEN = re.compile(r"<\|[^|>\n]{0,64}\|>|</?s>|\[/?INST\]|<(?:bos|eos|start_of_turn|end_of_turn)>")
 """Control tokens of the chat templates in use (ChatML, Llama, Mistral, Gemma): in a variable they are an attack."""
 
@@ -73,14 +73,17 @@ def observation_lines(observations: Observations) -> str:
     return "\n".join(o.line.replace("\n", " ") for o in observations.items) or "none"
 
 
-def appraisal_lines(appraisal: Appraisal | None) -> str:
-    """The appraisal as every prompt shows it: a shortlist with a way out, the three dimensions, channels, conflicts."""
+def appraisal_lines(appraisal: Appraisal | None, observations: Observations) -> str:
+    """The appraisal as every prompt shows it: a shortlist with a way out, the three dimensions, channels, conflicts.
+
+    A channel's reading cites the observations that carry it; a channel that gave nothing cites what says so.
+    """
     if appraisal is None or not appraisal.by_modality:
         return "Shortlist: none, there is no evidence"
     fused = appraisal.fused
     ranked = sorted(fused.probabilities, key=lambda label: -fused.probabilities[label])[:SHORTLIST]
     listed = ", ".join(f"{label} {fused.probabilities[label]:.2f}" for label in ranked)
-    channels = ", ".join(f"{_CHANNELS[m]} {read.top}" for m, read in appraisal.by_modality.items())
+    channels = ", ".join(_channel(m, appraisal, observations) for m in Modality if observations.of(m))
     # Adding zero turns -0.0 into 0.0.
     v, a, d = (round(x, 1) + 0.0 for x in (fused.valence, fused.arousal, fused.dominance))
     lines = [
@@ -89,6 +92,13 @@ def appraisal_lines(appraisal: Appraisal | None) -> str:
         f"By channel: {channels}",
     ]
     return "\n".join(lines + [f"Conflict: {c}" for c in appraisal.conflicts])
+
+
+def _channel(modality: Modality, appraisal: Appraisal, observations: Observations) -> str:
+    """`face happy [F1] [F2]`, or `voice unknown [M1]`."""
+    read = appraisal.by_modality.get(modality.value)
+    ids = appraisal.carried_by.get(modality.value, ()) if read else [o.id for o in observations.of(modality)][:1]
+    return " ".join([_CHANNELS[modality.value], read.top if read else "unknown", *(f"[{i}]" for i in ids)])
 
 
 class PromptLibrary:
@@ -121,7 +131,7 @@ class PromptLibrary:
         """Render one prompt over a clip's observations and what the appraisers make of them."""
         template = self.get(prompt_id)
         if "appraisal" in template.variables:
-            variables = {"appraisal": appraisal_lines(appraisal), **variables}
+            variables = {"appraisal": appraisal_lines(appraisal, observations), **variables}
         return template.render(observations=observation_lines(observations), **variables)
 
 

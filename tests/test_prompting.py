@@ -25,7 +25,7 @@ def test_the_rendered_explain_prompt_is_the_golden_one(repo: Path) -> None:
     rendered = "\n\n".join(f"<{m.role}>\n{m.content}" for m in prompt.messages)
     golden = repo / "tests" / "goldens" / "explain_prompt.txt"
     assert rendered + "\n" == golden.read_text(encoding="utf-8"), "if the change is meant, raise the prompt's version"
-    assert (prompt.prompt_id, prompt.version) == ("explain", "1")
+    assert (prompt.prompt_id, prompt.version) == ("explain", "2")
     assert prompt.schema is not None
 
 
@@ -78,12 +78,14 @@ def test_a_hostile_transcript_stays_quoted_data() -> None:
 
 def test_the_appraisal_is_shown_with_a_way_out_and_its_conflicts() -> None:
     words = Observation("S1", Modality.SPEECH, "quote", "said", quote="I am so furious")
-    lines = appraisal_lines(appraise(Observations((replace(SMILE, value=4.0), words)))).splitlines()
+    silent = Observation("M1", Modality.VOICE, "missing_sound", "voice unknown: the clip has no sound")
+    seen = Observations((replace(SMILE, value=4.0), words, silent))
+    lines = appraisal_lines(appraise(seen), seen).splitlines()
     assert lines[0].startswith("Shortlist: angry 0.")
     assert lines[0].endswith(", or none of these")
-    assert lines[2] == "By channel: face happy, words angry"
+    assert lines[2] == "By channel: face happy [F1], voice unknown [M1], words angry [S1]"
     assert lines[3] == "Conflict: face seems happy, speech seems angry"
-    assert appraisal_lines(None) == "Shortlist: none, there is no evidence"
+    assert appraisal_lines(None, Observations(())) == "Shortlist: none, there is no evidence"
 
 
 @given(st.text(max_size=200))

@@ -10,13 +10,14 @@ import math
 import re
 import tomllib
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import cache
 from importlib.resources import files
 
 from affectgpt.emotions import load_lexicon
 from affectgpt.records import Appraisal, EmotionDistribution, Modality, Observation, Observations
 
-__all__ = ["appraise", "distribute", "fuse", "prototypes", "read_face", "read_voice", "read_words", "weigh"]
+__all__ = ["appraise", "carriers", "distribute", "fuse", "prototypes", "read_face", "read_voice", "read_words", "weigh"]
 
 SHARPNESS = 6.0
 """Logit of a full match. With the neutral logit below, a prototype's leading unit at C (2.5 of 5) and confidence 0.8
@@ -30,12 +31,16 @@ SELF_REPORT = 2.0
 SMALLEST_CONFLICT = 0.4
 """Both sides must hold their emotion at least this probable for a disagreement to be called a conflict."""
 
+MOST_CARRIERS = 3
+"""Observations named as carrying one modality's reading: what a sentence can hold."""
+
 _SELF_REPORT = re.compile(r"\b(?:i am|i'm|im|i feel|i felt|i was|makes me|made me|we are|we're)\b", re.I)
 
 
 def appraise(observations: Observations, words: EmotionDistribution | None = None) -> Appraisal:
     """Appraise every modality that is present and fuse; `words` replaces the lexicon's reading of the quotes."""
     read: dict[Modality, tuple[EmotionDistribution, float]] = {}
+    carried: dict[str, tuple[str, ...]] = {}
     face, voice, quotes = (_evidence(observations, m) for m in (Modality.FACE, Modality.VOICE, Modality.SPEECH))
     # A face that is seen and does not move is evidence of calm; a face that is not seen is none.
     still = any(o.cue == "missing_movement" for o in observations.items)
@@ -48,7 +53,28 @@ def appraise(observations: Observations, words: EmotionDistribution | None = Non
         own = any(_SELF_REPORT.search(o.quote or "") for o in quotes) and said.top != "neutral"
         sure = max(o.confidence for o in quotes)
         read[Modality.SPEECH] = said, sure * (SELF_REPORT if own else 0.3 if said.top == "neutral" else 0.9)
-    return fuse(read)
+    for modality, (reading, _) in read.items():
+        carried[modality.value] = tuple(o.id for o in carriers(observations, modality, reading))
+    return replace(fuse(read), carried_by=carried)
+
+
+def carriers(observations: Observations, modality: Modality, read: EmotionDistribution) -> list[Observation]:
+    """The observations that carry a modality's reading, the most telling first.
+
+    For an emotion, those that its prototype asks for; for neutral, the two foremost of what was weighed; for a face
+    that is seen and does not move, that it does not move.
+    """
+    evidence = _evidence(observations, modality)
+    if not evidence:
+        return [o for o in observations.of(modality) if o.cue == "missing_movement"]
+    if read.top == "neutral":
+        return evidence[:2]
+    if modality is Modality.SPEECH:
+        return [o for o in evidence if read_words([o.quote or ""]).top == read.top][:2] or evidence[:2]
+    row = prototypes()[modality.value].get(read.top, {})
+    share = {o.id: row.get(o.cue, 0.0) * (o.value or 0.0) * o.confidence for o in evidence if o.level != "near"}
+    telling = sorted((o for o in evidence if share.get(o.id, 0.0) > 0), key=lambda o: -share[o.id])
+    return telling[:MOST_CARRIERS] or evidence[:2]
 
 
 def fuse(read: Mapping[Modality, tuple[EmotionDistribution, float]]) -> Appraisal:

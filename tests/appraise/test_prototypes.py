@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -99,3 +101,21 @@ def test_distributions_sum_to_one_and_stay_in_range(matches: dict[str, float]) -
     d = distribute(matches)
     assert sum(d.probabilities.values()) == pytest.approx(1)
     assert all(-1 <= x <= 1 for x in (d.valence, d.arousal, d.dominance))
+
+
+def test_a_reading_names_the_observations_that_carry_it_and_no_others() -> None:
+    seen = Observations((*face(AU12=3.5, AU6=2.5, AU20=4.0, AU4=2.0), *voice(syllable_rate_hz=0.2)))
+    carried = appraise(seen).carried_by
+    assert carried["face"] == ("F1", "F2"), "a stretched lip and a lowered brow are no part of a smile"
+    assert carried["voice"] == ("V1",)
+    assert "speech" not in carried
+
+
+def test_of_two_quotes_the_one_that_says_it_carries_the_words() -> None:
+    plain, happy = said("We took the bus.")[0], replace(said("I am so happy!")[0], id="S2")
+    assert appraise(Observations((plain, happy))).carried_by["speech"] == ("S2",)
+
+
+def test_a_still_face_is_carried_by_its_stillness() -> None:
+    still = Observation("M1", Modality.FACE, "missing_movement", "the face is seen and shows no clear movement")
+    assert appraise(Observations((still,))).carried_by["face"] == ("M1",)
