@@ -14,24 +14,25 @@ from functools import cache
 from importlib.resources import files
 
 from affectgpt.answers import write_answer
-from affectgpt.appraise.prototypes import prototypes
 from affectgpt.cues import load_cues, unit_of
 from affectgpt.emotions import load_lexicon
-from affectgpt.grounding import STRONG_LEVELS
 from affectgpt.records import Appraisal, Conclusion, EmotionDistribution, Modality, Observation, Observations
+from affectgpt.textualize import restate
 
-__all__ = ["compose", "conclude", "interpret", "restate"]
+__all__ = ["compose", "conclude", "interpret"]
 
 CHANNEL = {Modality.FACE: "the face", Modality.VOICE: "the voice", Modality.SPEECH: "the words"}
 SECOND_READING = 0.12
 """Probability from which a second emotion is named as an alternative."""
 THIN = 0.45
 """Confidence below which the answer calls itself tentative."""
+OUTSIDE = 1.5
+"""Intensity (of 5) from which a movement outside the read pattern may be mentioned: half-way up FACS' slight."""
 
 
 def compose(observations: Observations, appraisal: Appraisal, rng: random.Random) -> str:
     """The whole answer in the three-part form."""
-    lines = [restate(o, rng) for o in observations.items]
+    lines = [restate(o) for o in observations.items]
     conclusion = conclude(observations, appraisal)
     return write_answer(lines, interpret(observations, appraisal, conclusion, rng), conclusion)
 
@@ -54,15 +55,6 @@ def conclude(observations: Observations, appraisal: Appraisal) -> Conclusion:
     )
 
 
-def restate(o: Observation, rng: random.Random) -> str:
-    """One observation as a sentence that cites it."""
-    if o.is_missing:
-        return f"{_upper(o.text)} [{o.id}]."
-    if o.modality is Modality.FACE:
-        return _restate_face(o, rng)
-    return _restate_voice(o, rng) if o.modality is Modality.VOICE else _restate_speech(o, rng)
-
-
 def interpret(observations: Observations, appraisal: Appraisal, conclusion: Conclusion, rng: random.Random) -> str:
     """How the cues combine or conflict, what is unknown, and an alternative."""
     g = _grammar()
@@ -70,7 +62,7 @@ def interpret(observations: Observations, appraisal: Appraisal, conclusion: Conc
         return rng.choice(g["close"]["nothing"])
     told = [s for m in Modality for s in _of_modality(m, observations, appraisal, rng)]
     told += _relate(appraisal, rng)
-    told += _of_missing(observations, rng)
+    told += _of_missing(observations, appraisal, rng)
     ranked = sorted(appraisal.fused.probabilities.items(), key=lambda kv: -kv[1])
     if conclusion.confidence < THIN:
         told.append(rng.choice(g["close"]["thin"]))
@@ -81,61 +73,17 @@ def interpret(observations: Observations, appraisal: Appraisal, conclusion: Conc
     return " ".join(told)
 
 
-def _restate_face(o: Observation, rng: random.Random) -> str:
-    g, cues = _grammar()["face"], load_cues()
-    unit = unit_of(o.cue)
-    cue = cues.face[unit if unit is not None else 0]
-    when = ""
-    if o.start_s is not None and o.end_s is not None:
-        when = rng.choice(g["during"]).format(a=f"{o.start_s:.1f}", b=f"{o.end_s:.1f}")
-    return _fill(
-        rng.choice(g["observed"]),
-        movement=cue.movement,
-        name=cue.name,
-        au=cue.key,
-        word=cues.face_word(o.level or "A"),
-        value=f"{o.value:.1f}",
-        when=when,
-        id=o.id,
-    )
-
-
-def _restate_voice(o: Observation, rng: random.Random) -> str:
-    cue = load_cues().voice[o.cue]
-    parts = o.text.split(", ")
-    when = "" if o.start_s is None else f", {o.start_s:.1f}–{o.end_s:.1f} s"
-    return _fill(
-        rng.choice(_grammar()["voice"]["observed"]),
-        name=cue.name,
-        adj=cue.adjective(o.level or "near"),
-        printed=parts[1],
-        apart=parts[2],
-        when=when,
-        id=o.id,
-    )
-
-
-def _restate_speech(o: Observation, rng: random.Random) -> str:
-    g = _grammar()["speech"]
-    when = "" if o.start_s is None else f", {o.start_s:.1f}–{o.end_s:.1f} s"
-    who, _, spoken = o.text.partition(' said "')
-    form = rng.choice(g["named" if spoken else "observed"])
-    return form.format(who=who, quote=o.quote, when=when, id=o.id)
-
-
 def _of_modality(modality: Modality, observations: Observations, appraisal: Appraisal, rng: random.Random) -> list[str]:
-    """What one modality suggests, in one or two sentences."""
-    g, read = _grammar(), appraisal.by_modality.get(modality.value)
-    evidence = [o for o in observations.of(modality) if not o.is_missing]
-    if read is None or not evidence:
+    """What one modality suggests, in one or two sentences over the observations that carry its reading."""
+    g, read, known = _grammar(), appraisal.by_modality.get(modality.value), observations.by_id()
+    supporting = [known[i] for i in appraisal.carried_by.get(modality.value, ())]
+    if read is None or not supporting:
         return []
     section = g[modality.value]
-    supporting = [o for o in evidence if _supports(o, read.top)][:3]
-    if modality is Modality.SPEECH:
-        supporting = evidence[:2]
-    if read.top == "neutral" or not supporting:
-        strong = any(o.level in STRONG_LEVELS for o in evidence[:2])
-        return [section_text(section["unclear" if strong else "weak"], rng, ids=_ids(evidence[:2]))]
+    if all(o.is_missing for o in supporting):
+        return [section_text(section["still"], rng, ids=_ids(supporting))]
+    if read.top == "neutral":
+        return [section_text(section["unclear"], rng, ids=_ids(supporting))]
     noun = rng.choice(g["nouns"][read.top])
     together = rng.choice(g["face"]["together"]) if len(supporting) > 1 else ""
     said = section_text(
@@ -147,7 +95,7 @@ def _of_modality(modality: Modality, observations: Observations, appraisal: Appr
         together=together,
         **_verbs(supporting),
     )
-    outside = [o for o in evidence if o not in supporting and (o.value or 0) >= 1.5]
+    outside = [o for o in observations.of(modality) if o not in supporting and (o.value or 0) >= OUTSIDE]
     if modality is Modality.FACE and outside and rng.random() < 0.6:
         cues = _join([_named(o) for o in outside[:2]])
         return [said, section_text(section["outside"], rng, cues=cues, **_verbs(outside[:2]))]
@@ -175,28 +123,24 @@ def _relate(appraisal: Appraisal, rng: random.Random) -> list[str]:
         return told
     if len(clear) >= 2:
         tops = {appraisal.by_modality[m.value].top for m in clear}
-        if len(tops) == 1:
-            told.append(section_text(g["relation"]["agree"], rng, a=CHANNEL[clear[0]], b=CHANNEL[clear[1]]))
+        nouns = {
+            f"noun_{k}": g["nouns"][appraisal.by_modality[m.value].top][0] for k, m in zip("ab", clear, strict=False)
+        }
+        form = g["relation"]["agree" if len(tops) == 1 else "differ"]
+        told.append(section_text(form, rng, a=CHANNEL[clear[0]], b=CHANNEL[clear[1]], **nouns))
     elif len(clear) == 1:
         told.append(section_text(g["relation"]["carries"], rng, a=CHANNEL[clear[0]]))
     return told
 
 
-def _of_missing(observations: Observations, rng: random.Random) -> list[str]:
+def _of_missing(observations: Observations, appraisal: Appraisal, rng: random.Random) -> list[str]:
     """A modality that gave nothing at all is said to be unknown."""
     told = []
     for m in Modality:
         of_m = observations.of(m)
-        if of_m and all(o.is_missing for o in of_m) and not any(o.cue == "missing_movement" for o in of_m):
+        if of_m and m.value not in appraisal.by_modality:
             told.append(section_text(_grammar()["missing"][m.value], rng, ids=_ids(of_m[:1])))
     return told
-
-
-def _supports(o: Observation, label: str) -> bool:
-    if o.modality is Modality.SPEECH:
-        return True
-    weight = prototypes()[o.modality.value].get(label, {}).get(o.cue, 0.0)
-    return weight * (o.value or 0.0) > 0 and o.level != "near"
 
 
 def _named(o: Observation) -> str:

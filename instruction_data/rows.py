@@ -12,20 +12,27 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+from affectgpt.answers import open_answer
 from affectgpt.appraise.prototypes import appraise
 from affectgpt.errors import AffectError
 from affectgpt.grounding import check
 from affectgpt.parsing import parse_text
 from affectgpt.prompting import PromptLibrary
 from affectgpt.records import Explanation, Verdict
+from affectgpt.textualize import restate
 from instruction_data.composer import compose
 from instruction_data.evidence import Quotes, draw, read_goemotions
 
 __all__ = ["compose_rows", "main", "write_rows"]
 
+RESTATED = 0.9
+"""Share of rows whose key observations are given, as they are by default; in the others the model writes them."""
+
 
 def compose_rows(n: int, seed: int, quotes: Quotes) -> Iterator[dict[str, object]]:
     """`n` rows in TRL's conversational prompt-completion form; the same seed gives the same rows.
+
+    `opening` is how far the answer is given, as the agent gives it; what is given takes no loss.
 
     Raises:
         AffectError: the composer wrote an answer that does not parse, or a claim its evidence does not carry.
@@ -43,9 +50,11 @@ def compose_rows(n: int, seed: int, quotes: Quotes) -> Iterator[dict[str, object
         if bad := [c for c in grounding.claims if c.verdict is not Verdict.SUPPORTED]:
             raise AffectError(f"row {i} of seed {seed}: {bad[0].reason}: {bad[0].claim.text}", "mend the composer")
         prompt = library.render("explain", scene.observations, appraisal)
+        is_restated = rng.random() < RESTATED
         yield {
             "prompt": [{"role": m.role, "content": m.content} for m in prompt.messages],
             "completion": [{"role": "assistant", "content": answer}],
+            "opening": open_answer([restate(o) for o in scene.observations.items]) if is_restated else "",
             "prompt_id": prompt.prompt_id,
             "prompt_version": prompt.version,
         }
@@ -69,7 +78,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0] if __doc__ else None)
     parser.add_argument("--goemotions", type=Path, required=True, help="folder with train.tsv, dev.tsv, labels.txt")
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--rows", type=int, default=800)
+    parser.add_argument("--rows", type=int, default=2000)
     parser.add_argument("--dev-rows", type=int, default=32)
     parser.add_argument("--seed", type=int, default=7)
     given = parser.parse_args()

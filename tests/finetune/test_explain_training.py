@@ -6,10 +6,12 @@ import random
 
 import pytest
 
+from affectgpt.answers import open_answer
 from affectgpt.appraise.prototypes import appraise
 from affectgpt.engines import embedded, models
 from affectgpt.errors import OptionError
 from affectgpt.prompting import PromptLibrary
+from affectgpt.textualize import restate
 from finetune.explain import Recipe, _by_length, _pad_right, tokenize
 from instruction_data.evidence import draw
 from instruction_data.rows import compose_rows
@@ -29,13 +31,15 @@ def test_a_rows_prompt_is_byte_for_byte_what_the_engine_is_asked() -> None:
     asked = PromptLibrary().render("explain", scene.observations, appraise(scene.observations, scene.words))
     (row,) = compose_rows(1, 7, QUOTES)
     ids = tokenize(row, tokenizer, 2048)
-    prompt = models.chat_ids(tokenizer, asked.messages)
-    assert ids["input_ids"][: len(prompt)] == prompt
-    assert ids["labels"][: len(prompt)] == [-100] * len(prompt)
-    answer = ids["labels"][len(prompt) :]
-    assert answer == ids["input_ids"][len(prompt) :]
+    opening = open_answer([restate(o) for o in scene.observations.items])
+    assert row["opening"] == opening, "what the agent gives"
+    given = models.chat_ids(tokenizer, asked.messages) + tokenizer(opening, add_special_tokens=False)["input_ids"]
+    assert ids["input_ids"][: len(given)] == given
+    assert ids["labels"][: len(given)] == [-100] * len(given)
+    answer = ids["labels"][len(given) :]
+    assert answer == ids["input_ids"][len(given) :]
     assert answer[-1] == tokenizer.eos_token_id
-    assert tokenizer.decode(answer[:-1]) == row["completion"][0]["content"]  # type: ignore[index]
+    assert opening + tokenizer.decode(answer[:-1]) == row["completion"][0]["content"]  # type: ignore[index]
     with pytest.raises(OptionError, match="tokens"):
         tokenize(row, tokenizer, 20)
 

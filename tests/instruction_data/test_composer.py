@@ -59,7 +59,8 @@ def test_the_same_seed_gives_the_same_rows_and_another_seed_others() -> None:
 
 def test_wording_varies_over_one_evidence() -> None:
     smile = Observation("F1", Modality.FACE, "AU12", "lip corner puller (AU12) marked, 2.9 of 5", value=2.9, level="C")
-    seen = Observations((smile,))
+    cheek = replace(smile, id="F2", cue="AU6", text="cheek raiser (AU6) marked, 2.7 of 5", value=2.7)
+    seen = Observations((smile, cheek))
     texts = {compose(seen, appraise(seen), random.Random(i)) for i in range(60)}
     assert len(texts) > 40
 
