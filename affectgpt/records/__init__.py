@@ -27,6 +27,7 @@ from affectgpt.records.evidence import (
     Observation,
     Observations,
 )
+from affectgpt.records.instruction import InstructionExample, Provenance, Source
 from affectgpt.records.tracks import (
     BaselineKind,
     Clip,
@@ -56,6 +57,7 @@ __all__ = [
     "FaceTrack",
     "Frame",
     "Grounding",
+    "InstructionExample",
     "Interval",
     "Message",
     "Modality",
@@ -63,7 +65,9 @@ __all__ = [
     "Observations",
     "Outcome",
     "Prompt",
+    "Provenance",
     "Sampling",
+    "Source",
     "Transcript",
     "TranscriptSource",
     "UnparsedAnswer",
