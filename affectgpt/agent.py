@@ -1,7 +1,8 @@
 """From a clip to an outcome: the only file that knows the order of the steps.
 
-open -> face and voice, side by side -> speech -> tell -> answer -> check. A modality that cannot be read is stated as
-missing and never stops the others; what the caller got wrong (an option, a transcript, an exported track) does stop.
+open -> face and voice, side by side -> speech -> tell -> appraise -> answer -> check. A modality that cannot be read is
+stated as missing and never stops the others; what the caller got wrong (an option, a transcript, an exported track)
+does stop.
 """
 
 from __future__ import annotations
@@ -14,13 +15,13 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 from affectgpt import grounding, media, textualize
 from affectgpt.answers import open_answer
-from affectgpt.appraise.prototypes import appraise
 from affectgpt.errors import MediaNotFound, OptionError, TranscriptError, UnreadableMedia
 from affectgpt.jobs import STAGES, Job, Progress, WatchedTranscriber, quiet, read_ahead
 from affectgpt.parsing import parse
 from affectgpt.prompting import PromptLibrary
 from affectgpt.readers import AgentOptions, open_face_reader, open_transcriber, open_voice_reader
 from affectgpt.records import (
+    Appraisal,
     Clip,
     Explanation,
     FaceTrack,
@@ -35,6 +36,7 @@ from affectgpt.records import (
 from affectgpt.versions import loaded_versions
 
 if TYPE_CHECKING:
+    from affectgpt.appraise.panel import Appraiser
     from affectgpt.engines.engine import Engine
     from affectgpt.perceive.face import FaceReader
     from affectgpt.perceive.speech import Transcriber
@@ -85,6 +87,7 @@ class AffectAgent:
         face: FaceReader | None = None,
         voice: VoiceReader | None = None,
         transcriber: Transcriber | None = None,
+        appraiser: Appraiser | None = None,
     ) -> None:
         self.engine = engine
         self.options = options or AgentOptions()
@@ -92,6 +95,7 @@ class AffectAgent:
         self._face = face
         self._voice = voice
         self._transcriber = transcriber
+        self._appraiser = appraiser
 
     def check(self, path: Path | str | None) -> None:
         """Raise what `sense` would raise on opening this path; nothing is decoded."""
@@ -138,9 +142,9 @@ class AffectAgent:
         with job.stage("tell"):
             observations = self.observe(senses)
             is_evidence = any(not o.is_missing for o in observations.items)
-            # Over no evidence the appraisers could only repeat their priors.
-            appraisal = appraise(observations) if is_evidence else None
-        outcome = Outcome(senses.clip, observations, None, senses.transcript, appraisal)
+        # Over no evidence the appraisers could only repeat their priors.
+        appraisal = self._appraise(senses, observations, job) if is_evidence else None
+        outcome = Outcome(senses.clip, observations, None, senses.transcript, appraisal, decide=self.options.decide)
         if self.engine is not None and is_evidence:
             outcome = self._answer(outcome, self.engine, job)
         readers = {
@@ -150,7 +154,9 @@ class AffectAgent:
         }
         total_s = senses.timings_s.get("total", 0.0) + job.elapsed_s
         timings_s = {**senses.timings_s, **job.timings_s, "total": total_s}
-        return replace(outcome, timings_s=timings_s, versions={**loaded_versions(), **readers, **outcome.versions})
+        appraisers = {f"{m} appraiser": who for m, who in appraisal.read_by.items()} if appraisal else {}
+        versions = {**loaded_versions(), **readers, **appraisers, **outcome.versions}
+        return replace(outcome, timings_s=timings_s, versions=versions)
 
     def explain(self, path: Path | str | None, progress: Progress = quiet) -> Outcome:
         """`conclude(sense(path))`."""
@@ -220,6 +226,14 @@ class AffectAgent:
                 raise
             failures[Modality.SPEECH] = f"speech could not be read: {error.what}"
             return Transcript((), TranscriptSource.NONE)
+
+    def _appraise(self, senses: Senses, observations: Observations, job: Job) -> Appraisal:
+        with job.stage("appraise"):
+            if self._appraiser is None:
+                from affectgpt.appraise.panel import Panel
+
+                self._appraiser = Panel(self.options.permissive)
+            return self._appraiser.appraise(observations, senses.face, senses.voice, senses.transcript)
 
     def _answer(self, outcome: Outcome, engine: Engine, job: Job) -> Outcome:
         prompts = self._prompts = self._prompts or PromptLibrary()

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = ["STAGES", "Job", "Progress", "Stopped", "WatchedTranscriber", "quiet", "read_ahead"]
 
-STAGES: Final = ("open", "face", "voice", "speech", "tell", "answer", "check")
+STAGES: Final = ("open", "face", "voice", "speech", "tell", "appraise", "answer", "check")
 """Every stage that `Progress` may name, in order; face and voice run side by side."""
 
 FRAMES_AHEAD: Final = 4

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
 
 from affectgpt.errors import OptionError
-from affectgpt.records import Modality, Sampling
+from affectgpt.records import Decider, Modality, Sampling
 
 if TYPE_CHECKING:
     from affectgpt.perceive.face import FaceReader
@@ -93,7 +93,8 @@ class AgentOptions:
     `top_k` observations are kept a modality; None leaves the number to textualize. `setting` names a place where face
     and voice are refused and only words are used. `key_observations` says who writes the answer's first part:
     `restated` gives an engine that can go on from a beginning this program's own restatement of the evidence;
-    `written` leaves it to the model.
+    `written` leaves it to the model. `decide` says whose basic label counts, the appraisers' or the model's; both are
+    kept. `permissive` takes only appraisers that were trained on data under Apache-2.0, MIT, CC BY or CC BY-SA.
     """
 
     modalities: frozenset[Modality] = frozenset(Modality)
@@ -104,6 +105,8 @@ class AgentOptions:
     top_k: int | None = None
     setting: Setting | None = None
     key_observations: KeyObservations = "restated"
+    decide: Decider = "appraisal"
+    permissive: bool = False
     sampling: Sampling = field(default_factory=Sampling)
 
     def __post_init__(self) -> None:
@@ -120,6 +123,8 @@ class AgentOptions:
             raise OptionError(f"{self.top_k} observations a modality", "keep at least 1")
         if self.key_observations not in get_args(KeyObservations):
             raise OptionError(f"no way {self.key_observations!r} of key observations", "choose restated or written")
+        if self.decide not in get_args(Decider):
+            raise OptionError(f"no way {self.decide!r} to decide", f"choose one of {', '.join(get_args(Decider))}")
         if self.setting is not None and self.setting not in get_args(Setting):
             raise OptionError(f"no setting {self.setting!r}", f"choose one of {', '.join(get_args(Setting))}")
 

@@ -10,7 +10,11 @@ The document's shape, version 1. Every key is always there; a thing that does no
                      quote, is_missing: a list, in the prompt's order
     left_out         {modality: count} that the bottleneck kept back
     transcript       source, language, model, note, utterances [text, start_s, end_s, confidence, speaker, words]
-    appraisal        by_modality, reliability, fused, conflicts; null where there was no evidence
+    appraisal        by_modality, reliability, fused, conflicts, carried_by {modality: observation ids}, weights,
+                     compounds {name: probability}, course [start_s, end_s, fused, weights], emotion_set {labels,
+                     abstains, coverage} or null, read_by; null where there was no evidence
+    decision         label, by (appraisal or llm), appraisal, llm: the basic label that counts, and what each said;
+                     is_disputed where the two differ
     answer           null where no engine was asked, or where there was no evidence to ask about; else `parsed` and
                      parsed true:  observations [text], interpretation, conclusion {emotions, label, valence, arousal,
                                    dominance, confidence, text}, claims [text, section, cites, verdict, reason],
@@ -77,6 +81,7 @@ def to_json(outcome: Outcome) -> dict[str, object]:
         "left_out": _plain(outcome.observations.left_out),
         "transcript": _plain(outcome.transcript),
         "appraisal": _plain(outcome.appraisal),
+        "decision": {**_fields(outcome.decision), "is_disputed": outcome.decision.is_disputed},
         "answer": _answer(outcome.answer),
         "grounding": _grounding(outcome.answer),
         "completion": _plain(outcome.completion),

@@ -15,16 +15,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from affectgpt.errors import InputError
+from affectgpt.records import EmotionSet
 
-__all__ = ["EmotionSet", "Threshold", "calibrate"]
-
-
-@dataclass(frozen=True, slots=True)
-class EmotionSet:
-    """Labels that cannot be ruled out, most probable first. `abstains` where the set says too little to be told."""
-
-    labels: tuple[str, ...]
-    abstains: bool
+__all__ = ["Threshold", "calibrate"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +35,7 @@ class Threshold:
         """The set of one distribution; abstains where it is empty or holds more than `largest` labels."""
         ranked = sorted(probabilities, key=lambda label: -probabilities[label])
         kept = tuple(label for label in ranked if probabilities[label] >= self.least)
-        return EmotionSet(kept, not 0 < len(kept) <= largest)
+        return EmotionSet(kept, not 0 < len(kept) <= largest, self.coverage)
 
 
 def calibrate(true_label_probabilities: ArrayLike, coverage: float) -> Threshold:

@@ -108,6 +108,14 @@ class SenseFlags:
             show_default=False,
         ),
     ] = None
+    permissive: Annotated[
+        bool,
+        typer.Option(
+            "--permissive",
+            help="Only appraisers trained on data under Apache-2.0, MIT, CC BY or CC BY-SA; weaker on face and voice.",
+            rich_help_panel=_SENSES,
+        ),
+    ] = False
     transcript: Annotated[
         str | None,
         typer.Option("--transcript", metavar="TEXT", help="The words themselves.", rich_help_panel=_WORDS),
@@ -144,6 +152,8 @@ class SenseFlags:
             top_k=self.top_k,
             setting=self.context,
             key_observations=answer.key_observations if answer else "restated",
+            decide=answer.decide if answer else "appraisal",
+            permissive=self.permissive,
             sampling=answer.sampling() if answer else Sampling(),
         )
 
@@ -195,6 +205,14 @@ class AnswerFlags:
             rich_help_panel=_ANSWER,
         ),
     ] = "restated"
+    decide: Annotated[
+        Literal["appraisal", "llm"],
+        typer.Option(
+            "--decide",
+            help="Whose basic label counts: the measured appraisers', or the model's own. Both are kept and shown.",
+            rich_help_panel=_ANSWER,
+        ),
+    ] = "appraisal"
     max_tokens: Annotated[
         int, typer.Option("--max-tokens", metavar="N", help="Longest answer.", rich_help_panel=_ANSWER)
     ] = 640

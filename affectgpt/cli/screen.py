@@ -18,6 +18,8 @@ from affectgpt.records import (
     CheckedClaim,
     Clip,
     Conclusion,
+    Decision,
+    EmotionDistribution,
     Explanation,
     Grounding,
     Observation,
@@ -44,6 +46,7 @@ def show(outcome: Outcome, console: Console | None = None) -> None:
         _show_appraisal(console, outcome.appraisal)
     if isinstance(outcome.answer, Explanation):
         _show_explanation(console, outcome.answer)
+        _show_decision(console, outcome.decision)
     elif isinstance(outcome.answer, UnparsedAnswer):
         _show_unparsed(console, outcome.answer)
     elif not any(not o.is_missing for o in outcome.observations.items):
@@ -81,13 +84,39 @@ def _show_appraisal(console: Console, appraisal: Appraisal) -> None:
     _heading(console, "Appraisal")
     table = Table.grid(padding=(0, 2))
     for name, distribution in (*appraisal.by_modality.items(), ("together", appraisal.fused)):
-        reliability = appraisal.reliability.get(name)
-        trust = "" if reliability is None else f"reliability {reliability:.2f}"
-        likely = " · ".join(f"{emotion} {p:.2f}" for emotion, p in leading(distribution, 3))
-        table.add_row(Text(plain(name)), Text(likely), Text(trust, "dim"))
+        table.add_row(Text(plain(name)), Text(_likely(distribution)), Text(_trust(appraisal, name), "dim"))
     console.print(Padding(table, (0, 0, 0, 2)))
     for conflict in appraisal.conflicts:
         console.print(_body(f"conflict: {conflict}"))
+    for name, probability in appraisal.compounds.items():
+        console.print(_body(f"compound: {name} {probability:.2f}"))
+    if told := appraisal.emotion_set:
+        kept = ", ".join(told.labels) if told.labels else "none"
+        unsure = ": too many to tell" if told.abstains else ""
+        console.print(_body(f"not ruled out at {told.coverage:.0%} coverage: {kept}{unsure}"))
+    if appraisal.course:
+        course = " · ".join(f"{m.start_s:.0f}–{m.end_s:.0f} s {m.fused.top}" for m in appraisal.course)
+        console.print(_body(f"over time: {course}"))
+
+
+def _likely(distribution: EmotionDistribution) -> str:
+    return " · ".join(f"{emotion} {p:.2f}" for emotion, p in leading(distribution, 3))
+
+
+def _trust(appraisal: Appraisal, name: str) -> str:
+    if name not in appraisal.reliability:
+        return ""
+    weight = f", weight {appraisal.weights[name]:.2f}" if name in appraisal.weights else ""
+    return f"reliability {appraisal.reliability[name]:.2f}{weight}"
+
+
+def _show_decision(console: Console, decision: Decision) -> None:
+    """The label that counts, and that the other side says otherwise where it does."""
+    said = {"appraisal": ("the appraisers", decision.appraisal), "llm": ("the model", decision.llm)}
+    other, label = said["llm" if decision.by == "appraisal" else "appraisal"]
+    against = f"; {other} would say {label}" if decision.is_disputed else ""
+    line = f"label by {said[decision.by][0]}: {decision.label or 'cannot tell'}{against}"
+    console.print(_body(line))
 
 
 def _table(observations: Iterable[Observation], style: str) -> Padding:

@@ -138,6 +138,25 @@ class UnparsedAnswer:
     reason: str
 
 
+Decider = Literal["appraisal", "llm"]
+"""Who names the basic label: the appraisers, or the model's own conclusion."""
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """The basic label of an outcome, who decided it, and what each of the two said; None where one said nothing."""
+
+    label: str | None
+    by: Decider
+    appraisal: str | None
+    llm: str | None
+
+    @property
+    def is_disputed(self) -> bool:
+        """Whether both named a label, and not the same."""
+        return self.appraisal is not None and self.llm is not None and self.appraisal != self.llm
+
+
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """One clip from end to end: what was observed, what was answered, how long it took and what versions did it."""
@@ -151,3 +170,12 @@ class Outcome:
     timings_s: Mapping[str, float] = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=dict)
     ai_generated: bool = True
+    decide: Decider = "appraisal"
+
+    @property
+    def decision(self) -> Decision:
+        """The basic label: the appraisal's, or the answer's where `decide` says so or nothing was appraised."""
+        appraised = self.appraisal.fused.top if self.appraisal else None
+        written = self.answer.conclusion.label if isinstance(self.answer, Explanation) else None
+        by: Decider = "appraisal" if appraised and self.decide == "appraisal" else "llm"
+        return Decision(appraised if by == "appraisal" else written, by, appraised, written)

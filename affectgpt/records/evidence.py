@@ -73,10 +73,35 @@ class EmotionDistribution:
 
 
 @dataclass(frozen=True, slots=True)
+class Moment:
+    """The fused reading of one stretch of a clip, in seconds, and each modality's share in it (sum 1, 0 if absent)."""
+
+    start_s: float
+    end_s: float
+    fused: EmotionDistribution
+    weights: Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class EmotionSet:
+    """Labels that cannot be ruled out, most probable first, at the `coverage` in (0, 1) that was asked for.
+
+    `abstains` where the set says too little to be told.
+    """
+
+    labels: tuple[str, ...]
+    abstains: bool
+    coverage: float
+
+
+@dataclass(frozen=True, slots=True)
 class Appraisal:
     """What small appraisers make of the evidence, a modality at a time and fused; conflicts are kept, not averaged.
 
-    `carried_by` names, a modality, the observations that carry its reading, the most telling first.
+    `reliability` in [0, 1] is how well a modality could be read, `weights` its share in the fused reading (sum 1).
+    `carried_by` names, a modality, the observations that carry its reading, the most telling first; `read_by` who
+    read it. `compounds` are compound emotions with the sum of their two parts, `course` the reading over time where
+    the clip is long enough to have one.
     """
 
     by_modality: Mapping[str, EmotionDistribution]
@@ -84,3 +109,8 @@ class Appraisal:
     fused: EmotionDistribution
     conflicts: tuple[str, ...] = ()
     carried_by: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    weights: Mapping[str, float] = field(default_factory=dict)
+    compounds: Mapping[str, float] = field(default_factory=dict)
+    course: tuple[Moment, ...] = ()
+    emotion_set: EmotionSet | None = None
+    read_by: Mapping[str, str] = field(default_factory=dict)
