@@ -70,15 +70,30 @@ def evaluate(
 
 
 def _told() -> Progress:
-    """Progress as one line on a terminal's stderr, and nothing in a log."""
+    """Progress on stderr: one line that counts on a terminal, a line every half minute and at the end in a log."""
     import sys
+    import time
+
+    began: dict[str, tuple[float, int]] = {}
+    told: dict[str, float] = {}
 
     def tell(task: str, done: int, asked: int) -> None:
-        if sys.stderr.isatty():
-            sys.stderr.write(f"\r{plain(task)}: {done} of {asked}" + ("\n" if done >= asked else ""))
-            sys.stderr.flush()
+        now, is_terminal = time.monotonic(), sys.stderr.isatty()
+        start_s, before = began.setdefault(task, (now, done - 1))
+        due = now - told.get(task, start_s) >= (0.2 if is_terminal else 30.0)
+        if not due and done < asked:
+            return
+        told[task] = now
+        left_s = (now - start_s) / max(1, done - before) * (asked - done)
+        line = f"{plain(task)}: {done} of {asked}" + (f", about {_spell(left_s)} left" if done < asked else "")
+        sys.stderr.write(f"\r\x1b[K{line}" + ("\n" if done >= asked else "") if is_terminal else line + "\n")
+        sys.stderr.flush()
 
     return tell
+
+
+def _spell(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 100 else f"{seconds / 60:.0f} min"
 
 
 def _shown(report: Mapping[str, Any]) -> str:
@@ -87,6 +102,7 @@ def _shown(report: Mapping[str, Any]) -> str:
         c = task["counts"]
         lines += [
             f"{plain(task['task'])}   ({plain(task['predictor'])})",
+            *([f"  {plain(task['origin'])}"] if task["origin"] else []),
             f"  {c['asked']} asked = {c['scored']} scored + {c['unparsed']} unparsed + {c['failed']} failed",
             *(f"    {n} x {plain(reason)}" for reason, n in list(c["reasons"].items())[:8]),
             f"  {'':32} {'this run':24} {'constant':>10} {'majority':>10}",

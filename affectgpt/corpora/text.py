@@ -6,6 +6,7 @@ import json
 import math
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -147,8 +148,11 @@ def _empathetic(path: Path, unit: str) -> Iterator[Example]:
                 yield Example(f"{name}:{i}", text, None, label, (label,), {}, group, before, fault=fault)
 
 
-def read_reccon(path: Path | str) -> Corpus:
+def read_reccon(path: Path | str, unit: Literal["turn", "cause"] = "turn") -> Corpus:
     """RECCON's DailyDialog or IEMOCAP json: a turn a row, with its cause spans where the emotion has causes.
+
+    unit: `cause` gives a row each utterance in which an annotated cause stands, with its spans and the emotions that
+        they caused; a span is sought in the emotional turn, then in the turns before it, the nearest first.
 
     Raises:
         InputError: not such a file.
@@ -160,7 +164,28 @@ def read_reccon(path: Path | str) -> Corpus:
         raise InputError(f"{path} is not JSON", "give RECCON's *_train.json, *_valid.json or *_test.json") from None
     if not isinstance(dialogues, dict):
         raise InputError(f"{path} holds no dialogues", "give RECCON's *_train.json, *_valid.json or *_test.json")
-    return Corpus(path.stem, (row for name, parts in dialogues.items() for row in _reccon(name, parts)))
+    turns = [row for name, parts in dialogues.items() for row in _reccon(name, parts)]
+    return Corpus(path.stem, turns if unit == "turn" else _causes(turns))
+
+
+def _causes(turns: list[Example]) -> Iterator[Example]:
+    """The utterances that hold a cause; faulty turns stay as they are."""
+    spoken = {(t.group.get("dialogue"), len(t.context)): t for t in turns if not t.fault}
+    found: dict[str, tuple[list[str], list[str]]] = {}
+    for turn in turns:
+        if turn.fault:
+            yield turn
+        for span in turn.spans if turn.label != "neutral" else ():
+            said = [*turn.context, turn.text or ""]
+            at = next((k for k in reversed(range(len(said))) if span and span in said[k]), None)
+            if at is not None and (turn.group["dialogue"], at) in spoken:
+                spans, labels = found.setdefault(spoken[turn.group["dialogue"], at].id, ([], []))
+                spans.append(span)
+                labels.append(turn.label or "")
+    for turn in spoken.values():
+        if turn.id in found:
+            marked, felt = (tuple(dict.fromkeys(x)) for x in found[turn.id])
+            yield replace(turn, label=felt[0] if len(felt) == 1 else None, labels=felt, spans=marked)
 
 
 def _reccon(name: str, parts: Any) -> Iterator[Example]:

@@ -14,9 +14,9 @@ from affectgpt.corpora import Example
 from affectgpt.emotions import load_lexicon
 from affectgpt.errors import EngineError, EngineUnreachable, OptionError
 from affectgpt.evaluation import faithfulness
+from affectgpt.evaluation.appraisers import answer_each, read_distribution
 from affectgpt.evaluation.datasets import LabelSet
-from affectgpt.evaluation.predictors import Answer, answer_each, read_distribution
-from affectgpt.evaluation.samples import Prediction
+from affectgpt.evaluation.samples import Answer, Prediction
 from affectgpt.parsing import parse
 from affectgpt.prompting import PromptLibrary, PromptTemplate, observation_lines
 from affectgpt.records import Explanation, Modality, Observations, Outcome, Sampling, UnparsedAnswer

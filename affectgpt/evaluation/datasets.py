@@ -52,7 +52,7 @@ def open_dataset(spec: DatasetSpec, data: Path, limit: int | None = None, seed: 
         rows = list(read(data / spec.path, **options))
     except TypeError as error:
         raise OptionError(f"the reader {spec.reader}: {error}", "see examples/suites") from None
-    rows = [r for r in rows if all(r.group.get(k) == v for k, v in spec.where.items())]
+    rows = [r for r in rows if all((r.label if k == "label" else r.group.get(k)) == v for k, v in spec.where.items())]
     if not rows:
         raise OptionError(f"{spec.path} holds no rows where {dict(spec.where)}", "check the path and `where:`")
     if limit is None or limit >= len(rows):

@@ -19,6 +19,9 @@ __all__ = ["LEVEL", "Figure", "Resampling", "Statistic", "difference", "interval
 LEVEL = 0.95
 """Coverage of every interval."""
 
+_MOST_DRAWN = 2_000_000
+"""Sample numbers drawn at once: 16 MB, however many samples there are."""
+
 Statistic = Callable[[NDArray[np.intp]], float]
 """Sample numbers (with repeats) -> the figure over them; NaN where it cannot be told."""
 
@@ -95,6 +98,7 @@ def _bounds(statistic: Statistic, n: int, how: Resampling) -> tuple[float, float
             vectorized=False,
             method="percentile",
             confidence_level=LEVEL,
+            batch=max(1, _MOST_DRAWN // len(members)),
             rng=np.random.default_rng(how.seed),
         )
     kept = result.bootstrap_distribution[np.isfinite(result.bootstrap_distribution)]

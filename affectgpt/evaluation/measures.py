@@ -28,11 +28,12 @@ class Measure:
 
 @dataclass(frozen=True, slots=True)
 class ScoringPlan:
-    """What scorers need to know: the labels, the training side's label shares, and where the wheels lie."""
+    """What scorers need to know: the labels, the training side's label shares, the wheels' folder and own forms."""
 
     labels: tuple[str, ...]
     prior: Mapping[str, float] = field(default_factory=dict)
     wheels: Path | None = None
+    wheel_forms: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
 
 Scorer = Callable[[Sequence[Sample], ScoringPlan], list[Measure]]

@@ -2,28 +2,28 @@
 
 from __future__ import annotations
 
-import importlib
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
 
-from affectgpt.appraise import prototypes
 from affectgpt.corpora import Example
-from affectgpt.errors import AffectError, EngineUnreachable, MissingDependency, ModelError, OptionError
+from affectgpt.errors import OptionError
+from affectgpt.evaluation.appraisers import Face, Prototypes, Voice, Words
 from affectgpt.evaluation.datasets import LabelSet, options_of
-from affectgpt.evaluation.samples import Prediction
+from affectgpt.evaluation.given import GivenAnswers
+from affectgpt.evaluation.samples import Answer, Prediction
 from affectgpt.evaluation.suite import PredictorSpec
-from affectgpt.records import EmotionDistribution
 
-__all__ = ["KINDS", "Answer", "Predictor", "answer_each", "baselines", "open_predictor", "read_distribution"]
-
-Answer = Prediction | AffectError
+__all__ = ["KINDS", "Predictor", "baselines", "open_predictor"]
 
 
 class Predictor(Protocol):
-    """Answers examples, one each, in order; an example that cannot be answered gives its error in place of one."""
+    """Answers examples, one each, in order; an example that cannot be answered gives its error in place of one.
+
+    One that has an attribute `origin` says there what it was fitted on; reports show it.
+    """
 
     def predict(self, examples: Sequence[Example]) -> list[Answer]:
         """One answer an example.
@@ -81,121 +81,6 @@ def baselines(labels: LabelSet, fit: Sequence[Example]) -> dict[str, Constant]:
     return {"constant": constant, "majority": Majority(labels, fit)}
 
 
-def read_distribution(read: EmotionDistribution | None, labels: LabelSet) -> Prediction:
-    """An appraiser's distribution as a prediction in the task's labels; nothing read is an unparsed answer."""
-    if read is None:
-        return Prediction(unparsed="the appraiser had nothing to read")
-    p = labels.spread(read.probabilities)
-    top = max(p, key=lambda k: p[k]) if p else None
-    values = {"valence": read.valence, "arousal": read.arousal, "dominance": read.dominance}
-    return Prediction(top, (top,) if top else (), p, values)
-
-
-class Prototypes:
-    """The prior reading of the package: the emotion words of a text, or the cues of a clip, against prototypes."""
-
-    def __init__(self, labels: LabelSet) -> None:
-        self._labels = labels
-
-    def predict(self, examples: Sequence[Example]) -> list[Answer]:
-        """Text by its words; a clip through the readers, without a language model."""
-        return answer_each(self._one, examples)
-
-    def _one(self, example: Example) -> Prediction:
-        if example.media is None:
-            return read_distribution(prototypes.read_words([example.text or ""]), self._labels)
-        from affectgpt.agent import AffectAgent
-        from affectgpt.readers import AgentOptions, SpeechOptions
-
-        options = AgentOptions(speech=SpeechOptions(text=example.text))
-        appraisal = AffectAgent(None, options).explain(example.media).appraisal
-        return read_distribution(appraisal.fused if appraisal else None, self._labels)
-
-
-class Words:
-    """The trained appraiser of words, over a text and what was said before it."""
-
-    def __init__(self, labels: LabelSet, permissive: bool = False) -> None:
-        self._labels = labels
-        self._read = _appraiser("words", "WordsAppraiser")(permissive=permissive)
-
-    def predict(self, examples: Sequence[Example]) -> list[Answer]:
-        """By text; an example without words is not answered."""
-        return answer_each(self._one, examples)
-
-    def _one(self, example: Example) -> Prediction:
-        return read_distribution(self._read.read([example.text or ""], example.context), self._labels)
-
-
-class Voice:
-    """The trained appraiser of the voice, over a clip's sound."""
-
-    def __init__(self, labels: LabelSet, permissive: bool = False, reader: str = "librosa") -> None:
-        from affectgpt.readers import open_voice_reader
-
-        self._labels = labels
-        self._read = _appraiser("voice", "VoiceAppraiser")(permissive=permissive)
-        self._sense = open_voice_reader(reader)  # type: ignore[arg-type]
-
-    def predict(self, examples: Sequence[Example]) -> list[Answer]:
-        """By the sound of each clip."""
-        return answer_each(self._one, examples)
-
-    def _one(self, example: Example) -> Prediction:
-        from affectgpt import media
-
-        track = self._sense.read(media.waveform(media.open_clip(_media(example))))
-        return read_distribution(self._read.read(track), self._labels)
-
-
-class Face:
-    """The trained appraiser of the face, over a clip's pictures or a still."""
-
-    def __init__(self, labels: LabelSet, permissive: bool = False) -> None:
-        self._labels = labels
-        self._read = _appraiser("face", "FaceAppraiser")(permissive=permissive)
-
-    def predict(self, examples: Sequence[Example]) -> list[Answer]:
-        """By the most prominent face of each clip."""
-        return answer_each(self._one, examples)
-
-    def _one(self, example: Example) -> Prediction:
-        from affectgpt import media
-        from affectgpt.readers import FaceOptions, open_face_reader
-
-        options = FaceOptions()
-        clip = media.open_clip(_media(example))
-        track = open_face_reader(options, clip.fps).read(media.frames(clip, options.rate_hz))
-        return read_distribution(self._read.read(track), self._labels)
-
-
-def _media(example: Example) -> Any:
-    if example.media is None:
-        raise OptionError("the example has no media", "use an appraiser of words")
-    return example.media
-
-
-def _appraiser(module: str, name: str) -> Callable[..., Any]:
-    try:
-        found: Callable[..., Any] = getattr(importlib.import_module(f"affectgpt.appraise.{module}"), name)
-    except (ModuleNotFoundError, AttributeError):
-        raise OptionError(f"this installation has no appraiser of {module}", "use prototypes") from None
-    return found
-
-
-def answer_each(answer: Callable[[Example], Prediction], examples: Sequence[Example]) -> list[Answer]:
-    """The answers, or what kept one from being given; a fault that every example would meet is raised."""
-    found: list[Answer] = []
-    for example in examples:
-        try:
-            found.append(answer(example))
-        except (EngineUnreachable, MissingDependency, ModelError):
-            raise
-        except AffectError as error:
-            found.append(error)
-    return found
-
-
 def _agent(labels: LabelSet, **options: Any) -> Predictor:
     from affectgpt.evaluation.asked import Agent, AgentChoices
 
@@ -215,6 +100,7 @@ KINDS: Mapping[str, Callable[..., Predictor]] = {
     "words": Words,
     "voice": Voice,
     "face": Face,
+    "answers": GivenAnswers,
     "agent": _agent,
     "llm": _llm,
 }

@@ -14,9 +14,9 @@ from typing import Any, Literal
 
 from affectgpt.corpora import Example
 from affectgpt.corpora.tables import json_lines
-from affectgpt.errors import InputError
+from affectgpt.errors import AffectError, InputError
 
-__all__ = ["Prediction", "Sample", "append_sample", "read_samples"]
+__all__ = ["Answer", "Prediction", "Sample", "append_sample", "read_samples"]
 
 Status = Literal["scored", "unparsed", "failed"]
 
@@ -39,6 +39,10 @@ class Prediction:
     unparsed: str = ""
 
 
+Answer = Prediction | AffectError
+"""What a predictor gives for an example: its prediction, or what kept it from one."""
+
+
 @dataclass(frozen=True, slots=True)
 class Sample:
     """One asked example. `reason` says why it was not scored; `gold_fault` why its gold cannot be used at all.
@@ -56,6 +60,8 @@ class Sample:
     group: Mapping[str, str] = field(default_factory=dict)
     references: tuple[str, ...] = ()
     answer: Prediction = field(default_factory=Prediction)
+    text: str = ""
+    spans: tuple[str, ...] = ()
 
     @property
     def has_gold(self) -> bool:
@@ -67,24 +73,23 @@ def of(example: Example, label_fault: str, answer: Prediction | None, failure: s
     """The sample of an example: failed (bad row, bad gold, an error), unparsed, or scored."""
     fault = example.fault or label_fault
     status: Status = "failed" if fault or failure or answer is None else "scored"
-    if answer is not None and status == "scored" and (answer.unparsed or _is_empty(answer)):
-        status = "unparsed"
-    reason = (
-        fault
-        or failure
-        or (answer.unparsed or ("an empty prediction" if status == "unparsed" else "") if answer else "")
-    )
+    reason = fault or failure
+    if answer is not None and status == "scored" and (lack := answer.unparsed or _lack(answer)):
+        status, reason = "unparsed", lack
     return Sample(
         example.id, status, reason, fault, example.label, example.labels, example.values, example.group,
-        example.references, answer or Prediction(),
+        example.references, answer or Prediction(), example.text or "", example.spans,
     )  # fmt: skip
 
 
-def _is_empty(answer: Prediction) -> bool:
-    numbers = [*answer.values.values(), *answer.probabilities.values()]
-    if any(not math.isfinite(v) for v in numbers):
-        return True
-    return answer.label is None and not answer.words and not numbers and not answer.text.strip()
+def _lack(answer: Prediction) -> str:
+    """What keeps an answer from being scored; empty where nothing does."""
+    numbers = {**answer.values, **answer.probabilities}
+    bad = next((name for name, value in numbers.items() if not math.isfinite(value)), None)
+    if bad is not None:
+        return f"{bad} is not a finite number"
+    said = answer.label is not None or answer.words or numbers or answer.text.strip() or "cause" in answer.facts
+    return "" if said else "an empty prediction"
 
 
 def append_sample(file: Any, sample: Sample) -> None:
@@ -123,6 +128,7 @@ def _sample(row: Mapping[str, Any]) -> Sample:
         **row,
         "labels": tuple(row["labels"]),
         "references": tuple(row["references"]),
+        "spans": tuple(row.get("spans", ())),
         "values": _numbers(row["values"]),
     }
     return Sample(**{**rest, "answer": Prediction(**answer)})

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from affectgpt.errors import OptionError
 from affectgpt.evaluation import metrics, word_scorers
+from affectgpt.evaluation.cause_scorer import cause
 from affectgpt.evaluation.faithfulness_scorer import faithfulness
 from affectgpt.evaluation.intervals import Statistic
 from affectgpt.evaluation.measures import Measure, Scorer, ScoringPlan, with_gold
@@ -153,6 +154,7 @@ SCORERS: Mapping[str, Scorer] = {
     "calibration": calibration,
     "distribution": distribution,
     "text": word_scorers.text,
+    "cause": cause,
     "faithfulness": faithfulness,
 }
 """Every scorer by the name that a suite uses."""

@@ -18,7 +18,7 @@ _T = TypeVar("_T")
 
 @dataclass(frozen=True, slots=True)
 class DatasetSpec:
-    """Where examples come from. `path` starts from the data folder; `where` keeps rows whose group has that value.
+    """Where examples come from. `path` starts from the data folder; `where` keeps rows whose group, or label, is that.
 
     reader: a name of `datasets.READERS`; `options` are that reader's own arguments.
     """
@@ -44,6 +44,7 @@ class TaskSpec:
     labels: a label set of the lexicon by name, or a list. fit: the training side, for the majority and the prior; the
     evaluated side itself where there is none. groups: columns to report by. cluster: the column whose values are drawn
     whole in a bootstrap. coverage: of the conformal sets, in (0, 1); 0 makes none. wheels: folder of the wheel files.
+    wheel_forms: base word -> surface forms that stand in place of those files', as in another release of theirs.
     """
 
     name: str
@@ -56,6 +57,7 @@ class TaskSpec:
     cluster: str = ""
     coverage: float = 0.0
     wheels: str = ""
+    wheel_forms: Mapping[str, Sequence[str]] = field(default_factory=dict)
     batch_size: int = 32
 
     def resolved(self) -> dict[str, Any]:
@@ -119,6 +121,7 @@ def _task(document: Any, where: str) -> TaskSpec:
         row[key] = tuple(map(str, _sequence(row.get(key, ()), f"{where}: {key}")))
     if not isinstance(row.get("labels", ""), str):
         row["labels"] = tuple(map(str, _sequence(row["labels"], f"{where}: labels")))
+    row["wheel_forms"] = _forms(row.get("wheel_forms", {}), where)
     task = _build(TaskSpec, row, where)
     _demand(bool(task.scorers), f"{where} has no scorers", "name one at least")
     _demand(0 <= task.coverage < 1, f"{where}: coverage {task.coverage}", "give a number in (0, 1), or 0 for none")
@@ -126,6 +129,11 @@ def _task(document: Any, where: str) -> TaskSpec:
     plain = task.name.replace("-", "").replace("_", "").replace(".", "")
     _demand(plain.isalnum() and not task.name.startswith("."), f"{where}: name {task.name!r}", "it names a folder")
     return task
+
+
+def _forms(document: Any, where: str) -> dict[str, tuple[str, ...]]:
+    _demand(isinstance(document, Mapping), f"{where}: wheel_forms is no mapping", "word: [form, form]")
+    return {str(k): tuple(map(str, _sequence(v, f"{where}: wheel_forms of {k}"))) for k, v in document.items()}
 
 
 def _part(kind: type[_T], document: Any, where: str) -> _T:

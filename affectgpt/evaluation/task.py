@@ -67,17 +67,19 @@ def run_task(
     settled_fit = [s for e in fit if not e.fault for s, fault in [labels.settle(e)] if not fault]
     folder = place.out / task.name
     folder.mkdir(parents=True, exist_ok=True)
-    run = _describe(task, suite, settled_fit, labels)
-    _claim(folder, run, place.fresh)
+    run = _claim(folder, _describe(task, suite, settled_fit, labels), place.fresh)
     path = folder / "samples.jsonl"
     done = _stored(path)
     if waiting := [e for e in examples if e.id not in done]:
         predictor = opener(task.predictor, labels, settled_fit)
-        for sample in _answer(task, labels, waiting, predictor, path):
+        run |= {"origin": str(getattr(predictor, "origin", "")), "versions": loaded_versions()}
+        _write(folder / "run.json", run)
+        answered = len(examples) - len(waiting)
+        for n, sample in enumerate(_answer(task, labels, waiting, predictor, path), answered + 1):
             done[sample.id] = sample
             if progress:
-                progress(task.name, sum(e.id in done for e in examples), len(examples))
-    _write(folder / "run.json", run | {"versions": loaded_versions()})
+                progress(task.name, n, len(examples))
+        _write(folder / "run.json", run | {"versions": loaded_versions()})
     return score_task(task, suite, place, [done[e.id] for e in examples])
 
 
@@ -98,16 +100,19 @@ def _describe(task: TaskSpec, suite: Suite, fit: Sequence[Example], labels: Labe
     }
 
 
-def _claim(folder: Path, run: Mapping[str, Any], fresh: bool) -> None:
-    """Refuse to mix samples of two configurations."""
+def _claim(folder: Path, run: Mapping[str, Any], fresh: bool) -> dict[str, Any]:
+    """The run as it is to be written, with who answered before; refuses to mix samples of two configurations."""
     old = folder / "run.json"
+    kept: dict[str, Any] = {}
     if fresh:
         (folder / "samples.jsonl").unlink(missing_ok=True)
     elif old.is_file() and (folder / "samples.jsonl").is_file():
         kept = _read_json(old)
         if kept.get("fingerprint") != run["fingerprint"]:
             raise OptionError(f"{folder} holds samples of another configuration", "use --fresh, or another --out")
-    _write(old, dict(run))
+    claimed = dict(run) | {key: kept[key] for key in ("origin", "versions") if key in kept}
+    _write(old, claimed)
+    return claimed
 
 
 def _answer(
@@ -156,7 +161,7 @@ def score_task(task: TaskSpec, suite: Suite, place: Place, rows: Sequence[Sample
     labels = tuple(run["labels"])
     wheels = place.data / task.wheels if task.wheels else None
     plain = {name: _prediction(row) for name, row in run["baselines"].items()}
-    plan = ScoringPlan(labels, plain["majority"].probabilities, wheels)
+    plan = ScoringPlan(labels, plain["majority"].probabilities, wheels, task.wheel_forms)
     how = Resampling(suite.n_resamples, suite.seed, _clusters(task, rows))
     beside = {name: [_answered_by(answer, s) for s in rows] for name, answer in plain.items()}
     columns = {"run": rows, **beside}
@@ -164,6 +169,7 @@ def score_task(task: TaskSpec, suite: Suite, place: Place, rows: Sequence[Sample
     result = {
         "task": task.name,
         "predictor": task.predictor.kind,
+        "origin": run.get("origin", ""),
         "counts": _counts(rows),
         "not_scored": [{"id": s.id, "status": s.status, "reason": s.reason} for s in rows if s.status != "scored"],
         "figures": [_beside(f, figures) for f in figures["run"].values()],

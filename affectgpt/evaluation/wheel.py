@@ -137,15 +137,17 @@ def _mapped(words: Iterable[str], group: Mapper) -> set[str]:
 # ---------------------------------------------------------------- the authors' files
 
 
-def load_wheels(folder: Path | str) -> Wheels:
-    """Read the lexicon's seven files.
+def load_wheels(folder: Path | str, forms: Mapping[str, Sequence[str]] | None = None) -> Wheels:
+    """Read the lexicon's seven files. `forms` (base word -> surface forms) stand in place of that word's in format.csv.
+
+    Releases differ in single rows: in MER2025's "fear" stands among the forms of "fearless", in MER2026's it does not.
 
     Raises:
         MediaNotFound: a file is missing. InputError: it is of another shape. MissingDependency: openpyxl.
     """
     folder = Path(folder)
     trees = {wheel: _tree(folder / f"wheel{wheel}.xlsx") for wheel in range(1, N_WHEELS + 1)}
-    formats, synonyms = _formats(folder / "format.csv"), _synonyms(folder / "synonym.xlsx")
+    formats, synonyms = _formats(folder / "format.csv", forms or {}), _synonyms(folder / "synonym.xlsx")
     lost = sorted({b for bases in formats.values() for b in bases} - synonyms.keys())
     if lost:
         raise InputError(
@@ -155,7 +157,7 @@ def load_wheels(folder: Path | str) -> Wheels:
     return Wheels(formats, synonyms, sectors)
 
 
-def _formats(path: Path) -> dict[str, list[str]]:
+def _formats(path: Path, instead: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
     if not path.is_file():
         raise MediaNotFound(
             f"no emotion-wheel file at {path}", "give the folder with format.csv, synonym.xlsx, wheel1-5"
@@ -165,7 +167,7 @@ def _formats(path: Path) -> dict[str, list[str]]:
         base, listed = row.get("name") or "", row.get("format") or ""
         if base in _MISSING:
             continue
-        for form in [] if listed in _MISSING else _pieces(listed):
+        for form in instead.get(base, [] if listed in _MISSING else _pieces(listed)):
             found[form].append(base)
         found[base].append(base)
     return dict(found)

@@ -83,7 +83,7 @@ def wheel(samples: Sequence[Sample], plan: ScoringPlan) -> list[Measure]:
 
     if plan.wheels is None:
         raise OptionError("the wheel scorer has no wheel files", "name their folder with `wheels:`")
-    return _wheel_measures(samples, load_wheels(plan.wheels))
+    return _wheel_measures(samples, load_wheels(plan.wheels, plan.wheel_forms))
 
 
 def _wheel_measures(samples: Sequence[Sample], wheels: Any) -> list[Measure]:

@@ -11,9 +11,9 @@ import yaml
 
 from affectgpt.corpora import Example
 from affectgpt.errors import EngineUnreachable, InputError, OptionError
-from affectgpt.evaluation import predictors, run
+from affectgpt.evaluation import run, samples
 from affectgpt.evaluation.datasets import LabelSet
-from affectgpt.evaluation.samples import Prediction, read_samples
+from affectgpt.evaluation.samples import Answer, Prediction, Sample, read_samples
 from affectgpt.evaluation.suite import Suite, load_suite, parse_suite
 from affectgpt.evaluation.task import Place
 
@@ -129,7 +129,7 @@ class Half:
         self.asked = []
         self.fail_after = fail_after
 
-    def predict(self, examples: Sequence[Example]) -> list[predictors.Answer]:
+    def predict(self, examples: Sequence[Example]) -> list[Answer]:
         if self.fail_after is not None and len(self.asked) >= self.fail_after:
             raise EngineUnreachable("gone")
         self.asked += [e.id for e in examples]
@@ -200,6 +200,35 @@ def test_the_limit_is_drawn_by_the_seed_and_grows(data: Path) -> None:
     assert again["figures"] == task["figures"]
 
 
+def test_who_answered_is_kept_when_a_run_goes_on(data: Path) -> None:
+    class Told(Half):
+        origin = "a head: fitted on x"
+
+    run.run_suite(parse_suite(suite(scorers=["classification"])), place(data), opener=lambda *_: Told())
+    again = with_half(parse_suite(suite(scorers=["classification"])), place(data), Half())
+    assert again["tasks"][0]["origin"] == "a head: fitted on x"
+    assert "fitted on x" in (data.parent / "out" / "report.html").read_text(encoding="utf-8")
+
+
+def test_answers_of_another_program_are_scored(data: Path) -> None:
+    path = data / "answers.jsonl"
+    rows: list[dict[str, object]] = [{"id": str(r["id"]), "label": "joyful"} for r in ROWS[:40]]
+    rows[0] |= {"origin": "a table of guesses"}
+    rows[1] = {"id": "1", "probabilities": {"sadness": 0.9, "joy": 0.1}}
+    rows[2] = {"id": "2", "label": "zorbled"}
+    rows[3] = {"id": "3", "probabilities": {"sad": None}}
+    path.write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    spec = suite(predictor={"kind": "answers", "path": str(path)}, scorers=["classification"])
+    task = run.run_suite(parse_suite(spec), place(data))["tasks"][0]
+    assert (task["counts"]["scored"], task["counts"]["unparsed"], task["counts"]["failed"]) == (38, 2, 40)
+    assert task["origin"] == "a table of guesses"
+    assert "answers.jsonl has no answer for it" in next(iter(task["counts"]["reasons"]))
+    assert figure({"tasks": [task]}, "accuracy")["value"] == pytest.approx(11 / 80)
+    path.write_text(json.dumps({"id": 1}) + "\n" + json.dumps({"id": "1"}), encoding="utf-8")
+    with pytest.raises(OptionError, match="a second answer to 1"):
+        run.run_suite(parse_suite(spec), place(data, fresh=True))
+
+
 def test_two_runs_are_compared_over_shared_samples(data: Path) -> None:
     left, right = (Place(data, data.parent / name) for name in ("a", "b"))
     run.run_suite(parse_suite(suite()), left)
@@ -212,6 +241,19 @@ def test_two_runs_are_compared_over_shared_samples(data: Path) -> None:
     assert accuracy["p"] < 0.05
     with pytest.raises(InputError, match="no task in common"):
         run.compare(left.out, data)
+
+
+def test_answers_that_cannot_be_scored_say_why() -> None:
+    row = Example("a", "x", label="sad")
+    said = {"no word": Prediction(unparsed="no word"), "an empty prediction": Prediction(text=" "),
+            "valence is not a finite number": Prediction("sad", values={"valence": float("inf")})}  # fmt: skip
+    for reason, answer in said.items():
+        sample = samples.of(row, "", answer)
+        assert (sample.status, sample.reason) == ("unparsed", reason)
+    assert samples.of(row, "", Prediction("sad")) == Sample(
+        "a", "scored", label="sad", answer=Prediction("sad"), text="x"
+    )
+    assert samples.of(row, "", None, "gone").status == "failed"
 
 
 # ---------------------------------------------------------------- strict suites
@@ -232,6 +274,8 @@ def test_two_runs_are_compared_over_shared_samples(data: Path) -> None:
         ({"dataset": {"reader": "jsonl", "path": "x.jsonl"}}, "columns"),
         ({"dataset": {"reader": "meldd", "path": "x.jsonl"}}, "no reader"),
         ({"labels": "meld9"}, "no label set"),
+        ({"predictor": {"kind": "words", "head": "tail"}}, "no head 'tail'"),
+        ({"wheel_forms": ["fear"]}, "wheel_forms is no mapping"),
         ({"coverage": 1.5}, "coverage"),
         ({"coverage": "high"}, "it must be float"),
         ({"name": "../up"}, "it names a folder"),
@@ -307,6 +351,6 @@ def test_the_agents_explanation_brings_its_faithfulness(data: Path) -> None:
     assert (counts["scored"], counts["unparsed"]) == (4, 4)
     assert figure(report, "claims supported")["n"] == 4
     assert figure(report, "label recovered blind")["value"] is not None
-    samples = read_samples(data.parent / "out" / "t" / "samples.jsonl")
-    assert {s.answer.words for s in samples.values() if s.status == "scored"} == {("joyful", "glad")}
-    assert all(s.answer.text for s in samples.values())
+    told = read_samples(data.parent / "out" / "t" / "samples.jsonl")
+    assert {s.answer.words for s in told.values() if s.status == "scored"} == {("joyful", "glad")}
+    assert all(s.answer.text for s in told.values())

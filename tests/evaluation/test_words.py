@@ -100,6 +100,19 @@ def test_basic_emotions_land_in_foreign_sectors(wheels: Wheels) -> None:
 
 
 @pytest.mark.shared
+def test_fear_lands_on_happy_where_it_is_a_form_of_fearless(shared_data: Path, wheels: Wheels) -> None:
+    """The row as the MER2025 release has it; the release at hand mended it."""
+    forms = ("fearlessness", "fearlesses", "fearing", "fears", "feared", "fearless", "fearlessly", "fear")
+    released = load_wheels(shared_data / "text" / "emotion_wheel", {"fearless": forms})
+    assert [released.m3(w, 1)("fear") for w in range(1, 6)] == ["scared", "happy", "joyful", "genius", "joyful"]
+    assert [wheels.m3(w, 1)("fear") for w in range(1, 6)] == ["scared", "fearful", "scared", "fear", "scared"]
+    happy, afraid = (hit_rate(["fear"], [[word]], released)[0] for word in ("happy", "afraid"))
+    assert (happy, afraid) == (0.4, 0.2)
+    assert score_words(["fear"], ["happy"]).f == 0
+    assert score_words(["fear"], ["afraid"]).f == 1
+
+
+@pytest.mark.shared
 def test_ours_has_none_of_these_faults(meld_gold: list[str]) -> None:
     spam = [score_words([g], BASICS) for g in meld_gold]
     assert sum(s.f for s in spam) / len(spam) < 0.25
