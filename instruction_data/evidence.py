@@ -249,7 +249,8 @@ def _speech(
         text = rng.choice(_SELF_REPORTS).format(rng.choice(words))
     else:
         text = rng.choice(pool) if pool else "It starts at nine and ends at five."
-    said = [text, *rng.sample(list(quotes["neutral"]), rng.choices((0, 1, 2, 4), weights=(70, 15, 10, 5))[0])]
+    n_beside = min(len(quotes["neutral"]), rng.choices((0, 1, 2, 4), weights=(70, 15, 10, 5))[0])
+    said = [text, *rng.sample(quotes["neutral"], n_beside)]
     rng.shuffle(said)
     source = rng.choice(_SOURCES)
     step = duration_s / len(said)
