@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from affectgpt.perceive.speech import Transcriber
     from affectgpt.perceive.voice import VoiceReader
 
-__all__ = ["STAGES", "TRANSCRIPT_SUFFIXES", "AffectAgent", "Progress", "Senses", "quiet"]
+__all__ = ["STAGES", "TRANSCRIPT_SUFFIXES", "AffectAgent", "Parts", "Progress", "Senses", "quiet"]
 
 TRANSCRIPT_SUFFIXES: Final = frozenset({".srt", ".vtt", ".txt"})
 """A path that ends so is a transcript-only job: there is no clip."""
@@ -72,10 +72,20 @@ class Senses:
     timings_s: Mapping[str, float] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """Readers and appraiser of one's own; None leaves the choice to the options."""
+
+    face: FaceReader | None = None
+    voice: VoiceReader | None = None
+    transcriber: Transcriber | None = None
+    appraiser: Appraiser | None = None
+
+
 class AffectAgent:
     """Senses a clip, tells what it sensed, asks one engine, and checks every claim of the answer.
 
-    `engine` None stops after the observations. Readers given here replace those that the options name.
+    `engine` None stops after the appraisal. `parts` given here replace those that the options name.
     """
 
     def __init__(
@@ -84,18 +94,13 @@ class AffectAgent:
         options: AgentOptions | None = None,
         *,
         prompts: PromptLibrary | None = None,
-        face: FaceReader | None = None,
-        voice: VoiceReader | None = None,
-        transcriber: Transcriber | None = None,
-        appraiser: Appraiser | None = None,
+        parts: Parts | None = None,
     ) -> None:
         self.engine = engine
         self.options = options or AgentOptions()
         self._prompts = prompts
-        self._face = face
-        self._voice = voice
-        self._transcriber = transcriber
-        self._appraiser = appraiser
+        self._parts = parts or Parts()
+        self._appraiser = self._parts.appraiser
 
     def check(self, path: Path | str | None) -> None:
         """Raise what `sense` would raise on opening this path; nothing is decoded."""
@@ -203,12 +208,12 @@ class AffectAgent:
 
     def _read_face(self, clip: Clip, job: Job) -> FaceTrack:
         options = self.options.face
-        reader = self._face or open_face_reader(options, clip.fps)
+        reader = self._parts.face or open_face_reader(options, clip.fps)
         frames = read_ahead(media.frames(clip, options.rate_hz, backend=options.backend))
         return reader.read(job.watch("face", frames, clip.duration_s, lambda f: f.time_s), subject=options.subject)
 
     def _read_voice(self, clip: Clip, job: Job) -> VoiceTrack:
-        reader = self._voice or open_voice_reader(self.options.voice_reader)
+        reader = self._parts.voice or open_voice_reader(self.options.voice_reader)
         return reader.read(job.watch("voice", media.waveform(clip), clip.duration_s, lambda w: w.start_s))
 
     def _read_speech(self, clip: Clip | None, path: Path | None, job: Job, failures: dict[Modality, str]) -> Transcript:
@@ -216,7 +221,7 @@ class AffectAgent:
         from affectgpt.perceive.speech import find_transcript
 
         options = self.options.speech
-        transcriber = self._transcriber or open_transcriber(options)
+        transcriber = self._parts.transcriber or open_transcriber(options)
         if clip is not None and transcriber is not None:
             transcriber = WatchedTranscriber(transcriber, job, clip.duration_s)
         try:

@@ -13,12 +13,23 @@ import numpy as np
 import pytest
 
 import affectgpt
-from affectgpt.agent import STAGES, AffectAgent
+from affectgpt.agent import STAGES, AffectAgent, Parts
 from affectgpt.engines.echo import EchoEngine
 from affectgpt.errors import MediaNotFound, OptionError, UnreadableMedia
 from affectgpt.readers import AgentOptions, FaceOptions, SpeechOptions
 from affectgpt.record_json import dumps, to_json
-from affectgpt.records import Explanation, FaceTrack, Frame, Modality, Outcome, TranscriptSource, UnparsedAnswer
+from affectgpt.records import (
+    Appraisal,
+    EmotionDistribution,
+    Explanation,
+    FaceTrack,
+    Frame,
+    Modality,
+    Observations,
+    Outcome,
+    TranscriptSource,
+    UnparsedAnswer,
+)
 
 ALL = frozenset(Modality)
 
@@ -42,9 +53,7 @@ def agent(engine: EchoEngine | None = None, **options: object) -> AffectAgent:
     return AffectAgent(
         engine,
         AgentOptions(**options),  # type: ignore[arg-type]
-        face=fakes.FakeFaceReader(),
-        voice=fakes.FakeVoiceReader(),
-        transcriber=fakes.FakeTranscriber(),
+        parts=Parts(fakes.FakeFaceReader(), fakes.FakeVoiceReader(), fakes.FakeTranscriber()),
     )
 
 
@@ -103,7 +112,7 @@ def test_only_the_modalities_asked_for_are_read(talkie: Path) -> None:
 def test_the_subject_and_the_rate_reach_the_reader(talkie: Path) -> None:
     reader = fakes.FakeFaceReader()
     AffectAgent(
-        None, AgentOptions(face=FaceOptions(rate_hz=5, subject=1)), face=reader, voice=fakes.FakeVoiceReader()
+        None, AgentOptions(face=FaceOptions(rate_hz=5, subject=1)), parts=Parts(reader, fakes.FakeVoiceReader())
     ).sense(talkie)
     assert reader.subject == 1
     assert reader.n_frames == 10
@@ -131,7 +140,7 @@ def test_an_answer_out_of_form_is_unparsed_and_kept(talkie: Path) -> None:
 
 
 def test_a_broken_modality_is_stated_and_does_not_stop_the_others(talkie: Path) -> None:
-    told = AffectAgent(None, face=fakes.FakeFaceReader(), voice=fakes.FakeVoiceReader(error=fakes.broken())).sense(
+    told = AffectAgent(None, parts=Parts(fakes.FakeFaceReader(), fakes.FakeVoiceReader(error=fakes.broken()))).sense(
         talkie
     )
     assert told.voice is None
@@ -143,7 +152,8 @@ def test_a_broken_modality_is_stated_and_does_not_stop_the_others(talkie: Path) 
 
 def test_nothing_readable_at_all_is_an_error(talkie: Path) -> None:
     deaf_and_blind = AffectAgent(
-        None, face=fakes.FakeFaceReader(error=fakes.broken()), voice=fakes.FakeVoiceReader(error=fakes.broken())
+        None,
+        parts=Parts(fakes.FakeFaceReader(error=fakes.broken()), fakes.FakeVoiceReader(error=fakes.broken())),
     )
     with pytest.raises(UnreadableMedia, match="breaks off"):
         deaf_and_blind.sense(talkie)
@@ -153,8 +163,7 @@ def test_words_alone_keep_a_broken_clip_alive(talkie: Path) -> None:
     told = AffectAgent(
         None,
         AgentOptions(speech=SpeechOptions(text="I am fine")),
-        face=fakes.FakeFaceReader(error=fakes.broken()),
-        voice=fakes.FakeVoiceReader(error=fakes.broken()),
+        parts=Parts(fakes.FakeFaceReader(error=fakes.broken()), fakes.FakeVoiceReader(error=fakes.broken())),
     ).sense(talkie)
     assert set(told.failures) == {Modality.FACE, Modality.VOICE}
 
@@ -166,7 +175,7 @@ def test_a_clip_without_sound_says_so(silent: Path) -> None:
 
 def test_no_model_is_asked_about_nothing(silent: Path) -> None:
     engine = fakes.CountingEngine()
-    empty = AffectAgent(engine, face=fakes.FakeFaceReader(track=fakes.unseen_track(2.0)))
+    empty = AffectAgent(engine, parts=Parts(fakes.FakeFaceReader(track=fakes.unseen_track(2.0))))
     outcome = empty.explain(silent)
     assert outcome.observations.items, "what is missing is said"
     assert all(o.is_missing for o in outcome.observations.items)
@@ -181,7 +190,7 @@ def test_a_caller_s_mistake_stops_the_other_thread_too(talkie: Path) -> None:
                 threading.Event().wait(0.05)
             return self.track
 
-    slow = AffectAgent(None, face=Endless(), voice=fakes.FakeVoiceReader(error=OptionError("wrong voice")))
+    slow = AffectAgent(None, parts=Parts(Endless(), fakes.FakeVoiceReader(error=OptionError("wrong voice"))))
     with pytest.raises(OptionError, match="wrong voice"):
         slow.sense(talkie)
     assert not [t for t in threading.enumerate() if t.name.startswith("face")]
@@ -251,7 +260,7 @@ def test_an_instruction_in_a_transcript_stays_quoted(tmp_path: Path) -> None:
 def test_a_protected_setting_reads_words_only_and_says_so(talkie: Path, setting: str) -> None:
     face, voice = fakes.FakeFaceReader(), fakes.FakeVoiceReader()
     options = AgentOptions(setting=setting, speech=SpeechOptions(text="I am fine"))  # type: ignore[arg-type]
-    outcome = AffectAgent(EchoEngine(), options, face=face, voice=voice).explain(talkie)
+    outcome = AffectAgent(EchoEngine(), options, parts=Parts(face, voice)).explain(talkie)
     assert face.n_frames == 0
     assert voice.n_blocks == 0
     refused = [o for o in outcome.observations.items if "AI Act" in o.text]
@@ -327,6 +336,53 @@ def test_numbers_that_json_cannot_say_become_null(tmp_path: Path) -> None:
     row = json.loads(dumps(odd))["observations"][0]
     assert (row["value"], row["baseline"], row["confidence"]) == (None, None, 0.5)
     dumps(odd).encode("utf-8")
+
+
+# ---------------------------------------------------------------- who decides
+
+
+class Sad:
+    """An appraiser that finds everything sad."""
+
+    def appraise(self, observations: Observations, *tracks: object) -> Appraisal:
+        sad = EmotionDistribution({"happy": 0.2, "sad": 0.8}, -0.5, -0.2, -0.1)
+        return Appraisal({"speech": sad}, {"speech": 1.0}, sad, read_by={"speech": "a pessimist"})
+
+
+def decided(**options: object) -> Outcome:
+    given = AgentOptions(speech=SpeechOptions(text="I got the job!"), **options)  # type: ignore[arg-type]
+    return AffectAgent(EchoEngine([fakes.ANSWER]), given, parts=Parts(appraiser=Sad())).explain(None)
+
+
+def test_the_label_is_the_appraisals_unless_the_model_is_asked_to_decide() -> None:
+    by_appraisal, by_model = decided().decision, decided(decide="llm").decision
+    assert (by_appraisal.label, by_appraisal.by) == ("sad", "appraisal")
+    assert (by_model.label, by_model.by) == ("happy", "llm")
+    for decision in (by_appraisal, by_model):
+        assert (decision.appraisal, decision.llm) == ("sad", "happy"), "both are kept"
+        assert decision.is_disputed
+
+
+def test_who_appraised_is_among_the_versions_and_the_dispute_in_the_json() -> None:
+    outcome = decided()
+    assert outcome.versions["speech appraiser"] == "a pessimist"
+    assert to_json(outcome)["decision"] == {
+        "label": "sad", "by": "appraisal", "appraisal": "sad", "llm": "happy", "is_disputed": True
+    }  # fmt: skip
+
+
+def test_without_an_answer_the_appraisal_decides_and_without_either_nothing_is_named() -> None:
+    told = AffectAgent(None, AgentOptions(speech=SpeechOptions(text="I miss her.")), parts=Parts(appraiser=Sad()))
+    assert told.explain(None).decision.label == "sad"
+    nothing = Outcome(None, Observations(()), None).decision
+    assert nothing.label is None
+    assert not nothing.is_disputed
+
+
+@pytest.mark.parametrize("options", [{"decide": "vote"}, {"key_observations": "none"}])
+def test_an_unknown_way_is_a_mistake(options: dict[str, str]) -> None:
+    with pytest.raises(OptionError, match="no way"):
+        AgentOptions(**options)  # type: ignore[arg-type]
 
 
 # ---------------------------------------------------------------- the two functions of the package
