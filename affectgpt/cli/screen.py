@@ -45,8 +45,7 @@ def show(outcome: Outcome, console: Console | None = None) -> None:
     if outcome.appraisal:
         _show_appraisal(console, outcome.appraisal)
     if isinstance(outcome.answer, Explanation):
-        _show_explanation(console, outcome.answer)
-        _show_decision(console, outcome.decision)
+        _show_explanation(console, outcome.answer, outcome.decision)
     elif isinstance(outcome.answer, UnparsedAnswer):
         _show_unparsed(console, outcome.answer)
     elif not any(not o.is_missing for o in outcome.observations.items):
@@ -114,8 +113,8 @@ def _show_decision(console: Console, decision: Decision) -> None:
     """The label that counts, and that the other side says otherwise where it does."""
     said = {"appraisal": ("the appraisers", decision.appraisal), "llm": ("the model", decision.llm)}
     other, label = said["llm" if decision.by == "appraisal" else "appraisal"]
-    against = f"; {other} would say {label}" if decision.is_disputed else ""
-    line = f"label by {said[decision.by][0]}: {decision.label or 'cannot tell'}{against}"
+    against = f"; {other} would say {plain(label or '')}" if decision.is_disputed else ""
+    line = f"basic label {plain(decision.label or 'cannot tell')}, by {said[decision.by][0]}{against}"
     console.print(_body(line))
 
 
@@ -128,7 +127,7 @@ def _table(observations: Iterable[Observation], style: str) -> Padding:
     return Padding(table, (0, 0, 0, 2))
 
 
-def _show_explanation(console: Console, answer: Explanation) -> None:
+def _show_explanation(console: Console, answer: Explanation, decision: Decision) -> None:
     verdicts = {c.claim.text: c.verdict for c in answer.grounding.claims} if answer.grounding else {}
     _heading(console, "Key observations")
     table = Table.grid(padding=(0, 1))
@@ -141,14 +140,14 @@ def _show_explanation(console: Console, answer: Explanation) -> None:
     console.print(_body(answer.interpretation))
     _heading(console, "Conclusion")
     _show_conclusion(console, answer.conclusion)
+    _show_decision(console, decision)
     if answer.grounding:
         _show_grounding(console, answer.grounding)
 
 
 def _show_conclusion(console: Console, conclusion: Conclusion) -> None:
     emotions = plain(", ".join(conclusion.emotions)) or "none named"
-    basic = f"basic label {plain(conclusion.label)}" if conclusion.label else "no basic label: it cannot tell"
-    console.print(Padding(Text.assemble((emotions, "bold"), f"  ({basic})"), (0, 0, 0, 2)))
+    console.print(Padding(Text(emotions, "bold"), (0, 0, 0, 2)))
     dimensions = (("valence", conclusion.valence), ("arousal", conclusion.arousal), ("dominance", conclusion.dominance))
     scales = " · ".join(f"{name} {value:+.2f}" for name, value in dimensions)
     console.print(Padding(Text(f"{scales} · confidence {conclusion.confidence:.2f}"), (0, 0, 0, 2)))

@@ -97,15 +97,24 @@ def _story(outcome: Outcome) -> dict[str, Any]:
         "interpretation": pieces(explanation.interpretation, known) if explanation else [],
         "grounding": _grounding(grounding, known) if grounding else None,
         "appraisal": _appraisal(outcome.appraisal) if outcome.appraisal else None,
+        "decision": outcome.decision,
     }
 
 
 def _appraisal(appraisal: Appraisal) -> dict[str, Any]:
     rows = [
-        (name, leading(distribution, 3), appraisal.reliability.get(name))
-        for name, distribution in (*appraisal.by_modality.items(), ("together", appraisal.fused))
+        (name, leading(distribution, 3), appraisal.reliability.get(name), appraisal.weights.get(name))
+        for name, distribution in appraisal.by_modality.items()
     ]
-    return {"rows": rows, "conflicts": appraisal.conflicts}
+    return {
+        "rows": rows,
+        "fused": leading(appraisal.fused, len(appraisal.fused.probabilities)),
+        "dimensions": [(name, getattr(appraisal.fused, name)) for name in ("valence", "arousal", "dominance")],
+        "conflicts": appraisal.conflicts,
+        "compounds": appraisal.compounds.items(),
+        "emotion_set": appraisal.emotion_set,
+        "course": appraisal.course,
+    }
 
 
 def _grounding(grounding: Grounding, known: frozenset[str]) -> dict[str, Any]:
