@@ -33,7 +33,7 @@ from affectgpt.records import (
 )
 from affectgpt.textualize import Sensed, tell
 
-__all__ = ["Quotes", "Scene", "draw", "read_goemotions"]
+__all__ = ["Quotes", "Scene", "bump", "draw", "draw_face", "draw_voice", "read_goemotions"]
 
 RATE_HZ = 12.5
 AGREE, FAINT = 0.6, 0.2
@@ -86,8 +86,8 @@ def draw(rng: random.Random, quotes: Quotes) -> Scene:
     felt = rng.choice(load_lexicon().labels("basic8"))
     duration_s = round(rng.uniform(1.5, 12.0) if rng.random() < 0.7 else rng.uniform(12.0, 40.0), 2)
     still = present == {Modality.FACE} and rng.random() < 0.25
-    face = _face(rng, _shown(rng, felt), 0.0 if still else duration_s) if Modality.FACE in present else None
-    voice = _voice(rng, _shown(rng, felt), duration_s) if Modality.VOICE in present else None
+    face = draw_face(rng, _shown(rng, felt), 0.0 if still else duration_s) if Modality.FACE in present else None
+    voice = draw_voice(rng, _shown(rng, felt), duration_s) if Modality.VOICE in present else None
     transcript, words = Transcript((), TranscriptSource.NONE), None
     if Modality.SPEECH in present:
         transcript, words = _speech(rng, _shown(rng, felt), duration_s, quotes)
@@ -121,7 +121,8 @@ def _shown(rng: random.Random, felt: str) -> str | None:
     return None if x < AGREE + FAINT else rng.choice(load_lexicon().labels("basic8"))
 
 
-def _face(rng: random.Random, shown: str | None, duration_s: float) -> FaceTrack:
+def draw_face(rng: random.Random, shown: str | None, duration_s: float) -> FaceTrack:
+    """A made-up face that shows a basic feeling, or next to nothing; of a duration of 0 s, a photograph."""
     units = tuple(load_cues().face)
     n = max(1, int(duration_s * RATE_HZ))
     times = np.arange(n, dtype=np.float64) / RATE_HZ
@@ -132,7 +133,7 @@ def _face(rng: random.Random, shown: str | None, duration_s: float) -> FaceTrack
         weight = weights.get(f"AU{unit}", 0.0)
         if (weight > 0 and rng.random() < 0.35 + 0.6 * weight) or rng.random() < 0.12:
             peak = min(5.0, max(0.3, rng.gauss(3.0 if weight > 0.3 else 1.6, 1.0)))
-            course[:, a] = np.maximum(course[:, a], peak * _bump(rng, times))
+            course[:, a] = np.maximum(course[:, a], peak * bump(rng, times))
     own = n > 3 * RATE_HZ and rng.random() < 0.6
     found, turned = _lost(rng, n)
     course[~found] = np.nan
@@ -151,7 +152,7 @@ def _face(rng: random.Random, shown: str | None, duration_s: float) -> FaceTrack
     )
 
 
-def _bump(rng: random.Random, times: NDArray[np.float64]) -> NDArray[np.float64]:
+def bump(rng: random.Random, times: NDArray[np.float64]) -> NDArray[np.float64]:
     """Onset, apex and offset as a trapezoid in [0, 1]; one for a still."""
     end = float(times[-1])
     if end == 0:
@@ -176,7 +177,8 @@ def _lost(rng: random.Random, n: int) -> tuple[NDArray[np.bool_], int]:
     return found, lost if rng.random() < 0.4 else 0
 
 
-def _voice(rng: random.Random, shown: str | None, duration_s: float) -> VoiceTrack:
+def draw_voice(rng: random.Random, shown: str | None, duration_s: float) -> VoiceTrack:
+    """A made-up voice that expresses a basic feeling, or next to nothing; now and then nobody speaks."""
     track = VoiceTrack(
         times_s=np.zeros(0),
         f0_hz=np.zeros(0, np.float32),
