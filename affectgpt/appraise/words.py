@@ -16,7 +16,7 @@ from affectgpt.appraise.encoder import Encoder, load_encoder
 from affectgpt.appraise.heads import Head, load_head
 from affectgpt.appraise.unlisted import UnlistedFeeling, UnlistedHeads, feelings
 from affectgpt.emotions import load_lexicon
-from affectgpt.errors import OptionError
+from affectgpt.errors import ModelError, OptionError
 from affectgpt.records import EmotionDistribution
 
 __all__ = [
@@ -46,21 +46,34 @@ Double = NDArray[np.float64]
 
 
 class WordsAppraiser:
-    """Feelings from words. Loads the encoder and its heads at the first call that needs them."""
+    """Feelings from words. Loads the set's tuned encoder and its heads at the first call that needs them."""
 
     def __init__(self, permissive: bool = False) -> None:
         self._permissive = permissive
 
     @property
     def _encoder(self) -> Encoder:
-        return load_encoder()
+        """The encoder that the set's heads were fitted on: tuned, where their cards name an update."""
+        if not self._load(HEADS["goemotions28"]).card["input"].get("update"):
+            return load_encoder()
+        return load_encoder(tuned="permissive" if self._permissive else "default")
 
-    def _head(self, name: str) -> Head:
+    def _load(self, name: str) -> Head:
         return load_head(name, self._permissive)
 
+    def _head(self, name: str) -> Head:
+        head = self._load(name)
+        if head.card["input"].get("update", "") != self._encoder.update_sha256:
+            raise ModelError(f"head {name} was fitted on another encoder's vectors", "reinstall, or retrain the words")
+        return head
+
     def embed(self, texts: Sequence[str]) -> Float:
-        """Sentence embeddings (B, 384) of unit length. Raises InputError on what is no text."""
-        return self._encoder.embed(texts)
+        """Sentence embeddings (B, 384) of unit length, by topic: the encoder as published.
+
+        Raises:
+            InputError: what is no text.
+        """
+        return load_encoder().embed(texts)
 
     def read(self, utterances: Sequence[str], context: Sequence[str] = ()) -> EmotionDistribution:
         """What a person's utterances, in the order said, make likely over the basic8 set.
@@ -152,8 +165,8 @@ class WordsAppraiser:
         known = lexicon.resolve(word)
         if known is not None:
             return UnlistedFeeling(known.node, known.basic, 1.0, float(np.sign(lexicon.vad(known.node).valence)))
-        heads = UnlistedHeads(*(self._head(f"words_unlisted_{part}") for part in ("nodes", "polarity", "basic")))
-        return feelings([word], self._encoder, heads)[0]
+        heads = UnlistedHeads(*(self._load(f"words_unlisted_{part}") for part in ("nodes", "polarity", "basic")))
+        return feelings([word], load_encoder(), heads)[0]
 
     def _features(self, texts: Sequence[str]) -> Float:
         return self._encoder.features(texts, LAYERS)
