@@ -14,17 +14,15 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from affectgpt.corpora import Example
 from affectgpt.errors import AffectError, InputError, OptionError
 from affectgpt.evaluation import samples as stored
 from affectgpt.evaluation.abstention import conformal_report
 from affectgpt.evaluation.datasets import LabelSet, open_dataset
+from affectgpt.evaluation.details import confusion_table, reliability, surest_mistakes
 from affectgpt.evaluation.groups import group_report
 from affectgpt.evaluation.intervals import Figure, Resampling, interval
 from affectgpt.evaluation.measures import ScoringPlan
-from affectgpt.evaluation.metrics import confusion
 from affectgpt.evaluation.predictors import Predictor, baselines, open_predictor
 from affectgpt.evaluation.samples import Prediction, Sample
 from affectgpt.evaluation.scorers import measure
@@ -173,7 +171,9 @@ def score_task(task: TaskSpec, suite: Suite, place: Place, rows: Sequence[Sample
         "counts": _counts(rows),
         "not_scored": [{"id": s.id, "status": s.status, "reason": s.reason} for s in rows if s.status != "scored"],
         "figures": [_beside(f, figures) for f in figures["run"].values()],
-        "confusion": _confusion(rows, labels),
+        "confusion": confusion_table(rows, labels),
+        "reliability": reliability(rows, labels),
+        "mistakes": surest_mistakes(rows),
         "groups": [g for c in task.groups if (g := group_report(rows, c, suite.seed))],
         "conformal": conformal_report(rows, labels, task.coverage, how) if task.coverage else None,
         "resampling": {"n": suite.n_resamples, "seed": suite.seed, "cluster": task.cluster or "sample", "level": 0.95},
@@ -224,20 +224,6 @@ def _counts(rows: Sequence[Sample]) -> dict[str, Any]:
         **{k: by[k] for k in ("scored", "unparsed", "failed")},
         "without_usable_gold": sum(not s.has_gold for s in rows),
         "reasons": dict(reasons.most_common()),
-    }
-
-
-def _confusion(rows: Sequence[Sample], labels: Sequence[str]) -> dict[str, Any] | None:
-    at = {label: i for i, label in enumerate(labels)}
-    kept = [s for s in rows if s.has_gold and s.label in at]
-    if not kept:
-        return None
-    gold = np.array([at[s.label or ""] for s in kept])
-    said = np.array([at.get(s.answer.label or "", -1) if s.status == "scored" else -1 for s in kept])
-    return {
-        "labels": list(labels),
-        "columns": [*labels, "(no answer)"],
-        "counts": confusion(gold, said, len(labels)).tolist(),
     }
 
 

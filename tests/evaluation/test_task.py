@@ -13,6 +13,7 @@ from affectgpt.corpora import Example
 from affectgpt.errors import EngineUnreachable, InputError, OptionError
 from affectgpt.evaluation import run, samples
 from affectgpt.evaluation.datasets import LabelSet
+from affectgpt.evaluation.page import verdict
 from affectgpt.evaluation.samples import Answer, Prediction, Sample, read_samples
 from affectgpt.evaluation.suite import Suite, load_suite, parse_suite
 from affectgpt.evaluation.task import Place
@@ -254,6 +255,36 @@ def test_answers_that_cannot_be_scored_say_why() -> None:
         "a", "scored", label="sad", answer=Prediction("sad"), text="x"
     )
     assert samples.of(row, "", None, "gone").status == "failed"
+
+
+def test_the_surest_mistakes_are_shown_and_reliability_counts_every_answer(data: Path) -> None:
+    rows = [
+        {"id": "0", "probabilities": {"angry": 0.9, "happy": 0.1}},
+        {"id": "1", "probabilities": {"sad": 0.9, "happy": 0.1}},
+        {"id": "2", "probabilities": {"sad": 0.6, "neutral": 0.4}},
+    ]
+    path = data / "answers.jsonl"
+    path.write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    spec = suite(predictor={"kind": "answers", "path": str(path)}, scorers=["classification", "calibration"])
+    task = run.run_suite(parse_suite(spec), place(data))["tasks"][0]
+    assert [(m["id"], m["gold"], m["answered"]) for m in task["mistakes"]] == [
+        ("0", "happy", "angry"),
+        ("2", "neutral", "sad"),
+    ]
+    assert task["mistakes"][0]["text"] == "I am so happy"
+    assert [(b["n"], b["right"]) for b in task["reliability"]] == [(1, 0.0), (2, 0.5)]
+    page = (data.parent / "out" / "report.html").read_text(encoding="utf-8")
+    assert "I am so happy" in page
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "up", "said"),
+    [(0.5, 0.7, True, "better"), (0.2, 0.39, True, "worse"), (0.35, 0.5, True, "even"), (0.2, 0.29, False, "better")],
+)
+def test_a_figure_is_called_better_only_beyond_its_interval(low: float, high: float, up: bool, said: str) -> None:
+    row = {"low": low, "high": high, "higher_is_better": up, "constant": {"value": 0.3}, "majority": {"value": 0.4}}
+    assert verdict(row) == said
+    assert verdict(row | {"low": None}) == verdict(row | {"constant": None, "majority": None}) == ""
 
 
 # ---------------------------------------------------------------- strict suites
