@@ -251,7 +251,7 @@ class AffectAgent:
         with job.stage("check"):
             answer: Explanation | UnparsedAnswer = parse(completion)
             if isinstance(answer, Explanation):
-                answer = replace(answer, grounding=grounding.check(answer, outcome.observations))
+                answer = replace(answer, grounding=grounding.check(answer, outcome.observations, outcome.appraisal))
         restated = bool(prompt.opening) and completion.text.startswith(prompt.opening)
         writer = {"key observations": "restated by affectgpt" if restated else "written by the model"}
         return replace(outcome, answer=answer, completion=completion, versions=writer)

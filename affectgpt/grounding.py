@@ -11,8 +11,19 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 
+from affectgpt.emotions import load_lexicon
 from affectgpt.mentions import Mention, find_mentions, find_quotes
-from affectgpt.records import CheckedClaim, Claim, Explanation, Grounding, Modality, Observation, Observations, Verdict
+from affectgpt.records import (
+    Appraisal,
+    CheckedClaim,
+    Claim,
+    Explanation,
+    Grounding,
+    Modality,
+    Observation,
+    Observations,
+    Verdict,
+)
 
 __all__ = ["check", "check_claim"]
 
@@ -24,15 +35,22 @@ _WEAK = re.compile(
 )
 _QUOTED = re.compile(r"[\"“][^\"“”]*[\"”]")
 _SCALE = re.compile(r"\b(?:of|out of)\s+5\b|/\s*5\b")
+_ALTERNATIVE = re.compile(r"\b(?:alternative|alternatively|could also|might also|ruled out)\b", re.I)
+_CONFLICT = re.compile(r"\b(?:conflict|conflicts|contradict|contradicts|at odds)\b", re.I)
+_AGREEMENT = re.compile(r"\b(?:agree|agrees|same way|support each other|in line with each other)\b", re.I)
 _ABSENCE = re.compile(
     r"\b(?:no|not|without|nothing|never|missing|unknown|absent|unreliable|lacks?|left out|turned away|cannot)\b", re.I
 )
 
 
-def check(explanation: Explanation, observations: Observations) -> Grounding:
-    """Check every claim; the conclusion's label and numbers are not claims of observation."""
+def check(explanation: Explanation, observations: Observations, appraisal: Appraisal | None = None) -> Grounding:
+    """Check every claim; the conclusion's label and numbers are not claims of observation.
+
+    A sentence of the interpretation that claims no observation (an alternative, "face and voice agree") is counted only
+    where it goes against the conclusion or, when that is given, the appraisal.
+    """
     known = observations.by_id()
-    checked = (check_claim(claim, known) for claim in explanation.claims)
+    checked = (check_claim(c, known) or _check_coherence(c, explanation, appraisal) for c in explanation.claims)
     return Grounding(tuple(c for c in checked if c is not None))
 
 
@@ -51,6 +69,25 @@ def check_claim(claim: Claim, known: Mapping[str, Observation]) -> CheckedClaim 
     if not claim.cites:
         return CheckedClaim(claim, Verdict.UNCITED, "names what was observed and cites nothing")
     return CheckedClaim(claim, Verdict.SUPPORTED)
+
+
+def _check_coherence(claim: Claim, explanation: Explanation, appraisal: Appraisal | None) -> CheckedClaim | None:
+    label, text = explanation.conclusion.label, claim.text
+    reason = ""
+    if _ALTERNATIVE.search(text) and label and _named_emotions(text) == {label}:
+        reason = f"offers {label}, the label itself, as an alternative"
+    elif appraisal is not None and len(appraisal.by_modality) > 1:
+        tops = {read.top for read in appraisal.by_modality.values()} - {"neutral"}
+        if _CONFLICT.search(text) and not _ABSENCE.search(text) and len(tops) < 2:
+            reason = "tells of a conflict, the channels show none"
+        elif _AGREEMENT.search(text) and appraisal.conflicts:
+            reason = f"tells of agreement, yet {appraisal.conflicts[0]}"
+    return CheckedClaim(claim, Verdict.CONTRADICTED, reason) if reason else None
+
+
+def _named_emotions(text: str) -> set[str]:
+    lexicon = load_lexicon()
+    return {label for word in re.findall(r"[a-z]+", text.lower()) if (label := lexicon.to_set(word, "basic8"))}
 
 
 def _faults(

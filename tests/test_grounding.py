@@ -8,7 +8,16 @@ from hypothesis import strategies as st
 
 from affectgpt.grounding import check, check_claim
 from affectgpt.parsing import citations, parse_text
-from affectgpt.records import Claim, Explanation, Modality, Observation, Observations, Verdict
+from affectgpt.records import (
+    Appraisal,
+    Claim,
+    EmotionDistribution,
+    Explanation,
+    Modality,
+    Observation,
+    Observations,
+    Verdict,
+)
 
 SMILE = Observation(
     "F1",
@@ -32,6 +41,7 @@ PITCH = Observation(
 WORDS = Observation("S1", Modality.SPEECH, "quote", 'said "I got the job!", 0.3–1.9 s', quote="I got the job!")
 GONE = Observation("M1", Modality.SPEECH, "missing_left_out", "2 quotes left out")
 KNOWN = {o.id: o for o in (SMILE, BROWS, PITCH, WORDS, GONE)}
+SEEN = Observations(tuple(KNOWN.values()))
 
 
 def verdict(text: str, section: str = "observations") -> Verdict | None:
@@ -94,6 +104,41 @@ def test_an_observed_cue_without_citation_is_uncited() -> None:
 
 def test_a_hedge_is_no_claim() -> None:
     assert verdict("An alternative reading is surprise.", "interpretation") is None
+
+
+def answer_with(interpretation: str) -> Explanation:
+    answer = parse_text(
+        f"**Key observations**\n- A marked smile [F1].\n**Interpretation**\n{interpretation}\n**Conclusion**\n"
+        "Emotions: joyful\nLabel: happy\nValence: 0.6\nArousal: 0.3\nDominance: 0.2\nConfidence: 0.7"
+    )
+    assert isinstance(answer, Explanation)
+    return answer
+
+
+@pytest.mark.parametrize(
+    ("sentence", "fault"),
+    [
+        ("It could also be joy.", "the label itself"),
+        ("Happiness cannot be ruled out.", "the label itself"),
+        ("It could also be surprise.", ""),
+        ("An even mood is an alternative.", ""),
+        ("The face and the voice agree.", "yet face seems happy"),
+        ("The face and the voice conflict.", ""),
+    ],
+)
+def test_alternatives_and_relations_must_fit_the_label_and_the_appraisal(sentence: str, fault: str) -> None:
+    happy, sad = (EmotionDistribution({"happy": p, "sad": 1 - p}, 0.0, 0.0, 0.0) for p in (0.9, 0.1))
+    torn = Appraisal({"face": happy, "voice": sad}, {}, happy, ("face seems happy, voice seems sad",))
+    faults = [c.reason for c in check(answer_with(sentence), SEEN, torn).claims if c.verdict is not Verdict.SUPPORTED]
+    assert (fault in faults[0]) if fault else not faults
+
+
+def test_a_conflict_that_no_channel_shows_is_invented() -> None:
+    happy = EmotionDistribution({"happy": 0.9, "sad": 0.1}, 0.0, 0.0, 0.0)
+    at_one = Appraisal({"face": happy, "voice": happy}, {}, happy)
+    invented = check(answer_with("The face and the voice conflict."), SEEN, at_one)
+    assert invented.count(Verdict.CONTRADICTED) == 1
+    assert check(answer_with("There is no conflict."), SEEN, at_one).count(Verdict.CONTRADICTED) == 0
 
 
 def test_denying_what_nobody_observed_is_no_contradiction() -> None:
