@@ -23,6 +23,7 @@ from urllib.parse import urlsplit
 
 from packaging.requirements import Requirement
 
+from affectgpt.appraise import cards
 from affectgpt.engines import embedded
 from affectgpt.errors import AffectError
 from affectgpt.perceive.whisper import find_whisper
@@ -116,6 +117,7 @@ def examine() -> Diagnosis:
             *(_package(r, broken, is_required=True) for r in required),
             *(_package(r, broken, is_required=False) for r in optional),
             _face_models(),
+            *_appraisers(),
             *_language_model(),
             _disk(),
         )
@@ -222,6 +224,28 @@ def _face_models() -> Finding:
         remedy = "pip install --force-reinstall mediapipe==0.10.21: later wheels carry no models"
         return Finding("readers", "FaceMesh models", State.BROKEN, f"missing {', '.join(lacking)}", "", remedy)
     return Finding("readers", "FaceMesh models", State.OK, "in the mediapipe wheel", "Apache-2.0")
+
+
+def _appraisers() -> Iterator[Finding]:
+    """Each set of trained heads by what it reads, with the licences of the data behind it."""
+    for permissive in (False, True):
+        use = "--permissive" if permissive else "the default set"
+        licences: dict[str, set[str]] = {}
+        for path in sorted(cards.set_folder(permissive).glob("*.json")):
+            reads = path.stem.partition("_")[0]
+            try:
+                licences.setdefault(reads, set()).update(_licences_of(path))
+            except AffectError as error:
+                yield Finding("appraisers", path.stem, State.BROKEN, error.what, remedy=error.remedy or "")
+        for reads, names in sorted(licences.items()):
+            trained_on = f"{use}; trained on data under:"
+            yield Finding("appraisers", f"heads for {reads}", State.OK, trained_on, "; ".join(sorted(names)))
+
+
+def _licences_of(card: Path) -> Iterator[str]:
+    """`MELD GPL-3.0`: each corpus of a card with its licence."""
+    licence = cards.read_card(card.parent, card.stem, ("licence",))["licence"]
+    yield from (f"{data} {terms}" for data, terms in licence.items()) if isinstance(licence, dict) else (str(licence),)
 
 
 def _language_model() -> Iterator[Finding]:

@@ -55,3 +55,12 @@ def test_a_package_that_does_not_import_is_broken_though_installed(tmp_path: Pat
     assert "numpy refused" in finding["detail"]
     assert finding["remedy"]
     assert told["is_able"] is False
+
+
+def test_the_licences_of_the_appraisers_data_are_told_and_the_permissive_set_has_no_restricted_one() -> None:
+    found = [f for f in examine().findings if f.group == "appraisers"]
+    assert {f.name for f in found} >= {"heads for face", "heads for voice", "heads for words"}
+    assert all(f.state is State.OK and f.licence for f in found)
+    permissive = [f.licence for f in found if f.detail.startswith("--permissive")]
+    assert permissive
+    assert not any(word in licence for licence in permissive for word in ("NC", "GPL", "research"))
