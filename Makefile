@@ -9,7 +9,7 @@ PYTEST_ARGS ?=
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup explain test test-slow check bench bench-au bench-clips adapter
+.PHONY: help setup explain test test-slow check bench bench-au bench-clips adapter appraisers
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -48,4 +48,7 @@ bench-clips: setup ## every shared clip through explain, printed as JSON; needs 
 ADAPTER_RUN ?= runs/explain
 adapter: setup ## rebuild rows and the shipped adapter (about an hour on 2 cores); needs the shared corpora
 	$(BIN)/python -m instruction_data.rows --goemotions ../shared/data/text/goemotions --out $(ADAPTER_RUN)/data
-	$(BIN)/python -m finetune.explain --data $(ADAPTER_RUN)/data --out $(ADAPTER_RUN)
+	$(BIN)/python -m finetune.explain --data $(ADAPTER_RUN)/data --out $(ADAPTER_RUN) --ship
+
+appraisers: setup ## refit the appraisers' heads; needs the shared corpora and recordings
+	$(BIN)/python -m finetune.appraisers --shared ../shared/data

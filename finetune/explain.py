@@ -1,7 +1,7 @@
 """Train the adapter that `affectgpt explain` ships: composed rows, the embedded model, LoRA.
 
     python -m instruction_data.rows --goemotions FOLDER --out DATA
-    python -m finetune.explain --data DATA --out RUN
+    python -m finetune.explain --data DATA --out RUN --ship
 
 The loss is taken on the answer alone. The same seed gives the same rows in the same order; on another processor the
 last bits of the weights may differ.
@@ -13,6 +13,7 @@ import argparse
 import json
 import logging
 import random
+import shutil
 import subprocess
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -25,7 +26,7 @@ from affectgpt.engines import adapter, embedded, models
 from affectgpt.errors import OptionError
 from affectgpt.records import Message
 
-__all__ = ["Recipe", "main", "tokenize", "train"]
+__all__ = ["Recipe", "main", "ship", "tokenize", "train"]
 
 log = logging.getLogger(__name__)
 
@@ -39,7 +40,7 @@ class Recipe:
 
     `rank` 16 and `alpha` 32 on all seven projections are AffectGPT's settings; `learning_rate` is the usual one for
     LoRA on a model of this size, ten times that of full tuning. A step is `batch` rows side by side,
-    `accumulate` times.
+    `accumulate` times; `steps` 0 is one pass over the rows.
     """
 
     seed: int = 7
@@ -48,6 +49,7 @@ class Recipe:
     dropout: float = 0.0
     learning_rate: float = 1e-3
     warmup_steps: int = 20
+    steps: int = 320
     batch: int = 4
     accumulate: int = 1
     max_length: int = 1536
@@ -85,6 +87,7 @@ def train(recipe: Recipe, data: Path, out: Path, resume: bool = False) -> Path:
         lr_scheduler_type="cosine",
         warmup_steps=recipe.warmup_steps,
         num_train_epochs=1,
+        max_steps=recipe.steps or -1,
         prediction_loss_only=True,
         logging_steps=2,
         eval_strategy="steps",
@@ -194,6 +197,7 @@ def _seal(trainer: Any, recipe: Recipe, base: Path, out: Path, splits: dict[str,
     for extra in folder.iterdir():
         if extra.name not in (adapter.WEIGHTS, adapter.CONFIG):
             extra.unlink()
+    _shrink(folder)
     notes = {
         "recipe": asdict(recipe),
         "data_sha256": {k: sha256(v.read_bytes()).hexdigest() for k, v in splits.items()},
@@ -207,6 +211,28 @@ def _seal(trainer: Any, recipe: Recipe, base: Path, out: Path, splits: dict[str,
     return folder
 
 
+def _shrink(folder: Path) -> None:
+    """Weights in bfloat16, which the embedded model runs in anyway, and no path of this machine in the config."""
+    import torch
+    from safetensors.torch import load_file, save_file
+
+    weights = {name: w.to(torch.bfloat16).contiguous() for name, w in load_file(folder / adapter.WEIGHTS).items()}
+    save_file(weights, folder / adapter.WEIGHTS, metadata={"format": "pt"})
+    config = json.loads((folder / adapter.CONFIG).read_text(encoding="utf-8")) | {"base_model_name_or_path": None}
+    (folder / adapter.CONFIG).write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+
+
+def ship(folder: Path) -> Path:
+    """Put an adapter in the place of the one that the package carries; returns that place."""
+    manifest = adapter.read_manifest(folder)
+    place = Path(adapter.__file__).parent.parent / "weights" / "explain"
+    place.mkdir(parents=True, exist_ok=True)
+    for name in (adapter.WEIGHTS, adapter.CONFIG, adapter.MANIFEST):
+        shutil.copyfile(folder / name, place / name)
+    log.info("%s is the shipped adapter now", manifest.id)
+    return place
+
+
 def _commit() -> str:
     done = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False)
     return done.stdout.strip() or "unknown"
@@ -218,12 +244,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0] if __doc__ else None)
     parser.add_argument("--data", type=Path, required=True, help="folder with train.jsonl and dev.jsonl")
     parser.add_argument("--out", type=Path, required=True, help="folder for checkpoints and the adapter")
+    parser.add_argument("--ship", action="store_true", help="put the result in the place of the shipped adapter")
     parser.add_argument("--resume", action="store_true", help="go on from the last checkpoint in --out")
     for name, value in asdict(Recipe()).items():
         parser.add_argument(f"--{name.replace('_', '-')}", type=type(value), default=value)
     given = vars(parser.parse_args())
-    data, out, resume = given.pop("data"), given.pop("out"), given.pop("resume")
-    log.info("adapter in %s", train(Recipe(**given), data, out, resume))
+    data, out, resume, is_shipped = (given.pop(name) for name in ("data", "out", "resume", "ship"))
+    folder = train(Recipe(**given), data, out, resume)
+    log.info("adapter in %s", folder)
+    if is_shipped:
+        ship(folder)
 
 
 if __name__ == "__main__":
