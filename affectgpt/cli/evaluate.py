@@ -121,16 +121,13 @@ def _shown(report: Mapping[str, Any]) -> str:
 
 
 def _line(f: Mapping[str, Any]) -> str:
-    plain_ones = (
-        "–" if not f[k] or f[k]["value"] is None else f"{f[k]['value']:.3f}" for k in ("constant", "majority")
-    )
-    constant, majority = plain_ones
+    constant, majority = (_number(f[k] and f[k] | {"low": None}) for k in ("constant", "majority"))
     arrow = "" if f["higher_is_better"] else " (less is better)"
     note = f"  {plain(f['note'])}" if f["note"] else ""
     return f"  {f['name'] + arrow:32} {_number(f):24} {constant:>10} {majority:>10}{note}"
 
 
-def _number(f: Mapping[str, Any]) -> str:
+def _number(f: Mapping[str, Any] | None) -> str:
     from affectgpt.evaluation.page import number
 
     return number(f)

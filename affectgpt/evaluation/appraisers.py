@@ -58,8 +58,8 @@ class Prototypes:
         from affectgpt.agent import AffectAgent
         from affectgpt.readers import AgentOptions, SpeechOptions
 
-        options = AgentOptions(speech=SpeechOptions(text=example.text))
-        observations = AffectAgent(None, options).explain(example.media).observations
+        agent = AffectAgent(None, AgentOptions(speech=SpeechOptions(text=example.text)))
+        observations = agent.observe(agent.sense(example.media))
         return read_distribution(prototypes.appraise(observations).fused, self._labels)
 
 
@@ -68,11 +68,17 @@ class Words:
 
     head: basic8, meld7, goemotions28 or empathetic32 for that label set, `vad` for the three dimensions, `cause` for
     the words that caused the feeling. least: the probability from which a label, or a word, is among those answered;
-    without it the thresholds of the head's card, and 0.5 where it has none.
+    without it the thresholds of the head's card, and 0.5 where it has none. context: whether what was said before is
+    read too; the agent reads a clip's words without.
     """
 
     def __init__(
-        self, labels: LabelSet, permissive: bool = False, head: str = "basic8", least: float | None = None
+        self,
+        labels: LabelSet,
+        permissive: bool = False,
+        head: str = "basic8",
+        least: float | None = None,
+        context: bool = True,
     ) -> None:
         from affectgpt.appraise.words import HEADS, WordsAppraiser
 
@@ -82,7 +88,7 @@ class Words:
             )
         name = HEADS.get(head, f"words_{head}")
         card = read_card(name, permissive)
-        self._labels, self._head = labels, head
+        self._labels, self._head, self._context = labels, head, context
         self._read = WordsAppraiser(permissive=permissive)
         given = card.get("thresholds") if least is None else None
         self._least: Mapping[str, float] = dict(zip(card["classes"], given, strict=True)) if given else {}
@@ -101,7 +107,7 @@ class Words:
             return [self._caused(text) for text in texts]
         if self._head == "vad":
             return [Prediction(values=values) for values in self._values(texts)]
-        found = self._read.probabilities(self._head, texts, [e.context for e in said])
+        found = self._read.probabilities(self._head, texts, [e.context if self._context else () for e in said])
         rows = [{k: float(v[i]) for k, v in found.items()} for i in range(len(said))]
         values = self._values(texts) if self._head == "basic8" else [{} for _ in texts]
         return [self._labelled(p, v) for p, v in zip(rows, values, strict=True)]

@@ -7,8 +7,11 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from string import Formatter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
+from affectgpt.agent import PROMPT_ID, AffectAgent, Parts
+from affectgpt.answers import open_answer
+from affectgpt.appraise.panel import Panel
 from affectgpt.appraise.prototypes import appraise
 from affectgpt.corpora import Example
 from affectgpt.emotions import load_lexicon
@@ -19,7 +22,9 @@ from affectgpt.evaluation.datasets import LabelSet
 from affectgpt.evaluation.samples import Answer, Prediction
 from affectgpt.parsing import parse
 from affectgpt.prompting import PromptLibrary, PromptTemplate, observation_lines
-from affectgpt.records import Explanation, Modality, Observations, Outcome, Sampling, UnparsedAnswer
+from affectgpt.readers import AgentOptions, SpeechOptions
+from affectgpt.records import Decider, Explanation, Modality, Observations, Outcome, Sampling, UnparsedAnswer
+from affectgpt.textualize import restate
 
 if TYPE_CHECKING:
     from affectgpt.engines.engine import Engine
@@ -76,7 +81,8 @@ class PromptOptions(Asked):
 class AgentChoices(Asked):
     """How the agent is evaluated. `engine: none` takes the appraisal without a language model.
 
-    decide: whose label counts, the model's conclusion or the fused appraisal. faithful: also flip single cues and ask
+    decide: whose label counts, the fused appraisal's (`appraisal`) or the one that the model wrote (`llm`); both are
+    kept. permissive: only appraisers that were trained on freely licensed data. faithful: also flip single cues and ask
     yes/no questions, some eight more answers an example.
     """
 
@@ -84,13 +90,16 @@ class AgentChoices(Asked):
     adapter: str = "default"
     max_tokens: int = 640
     modalities: Sequence[str] = ("face", "voice", "speech")
-    decide: str = "conclusion"
+    decide: str = "appraisal"
+    permissive: bool = False
     faithful: bool = False
 
     def __post_init__(self) -> None:
         """Raise OptionError where they contradict each other."""
-        if self.decide not in ("conclusion", "appraisal"):
-            raise OptionError(f"decide: {self.decide}", "conclusion or appraisal")
+        if self.decide not in get_args(Decider):
+            raise OptionError(f"decide: {self.decide}", " or ".join(get_args(Decider)))
+        if self.decide == "llm" and not self.asks:
+            raise OptionError("decide: llm without an engine", "there is nobody to decide; name an engine")
         if self.faithful and not self.asks:
             raise OptionError("faithful: true without an engine", "there is no explanation to test; name an engine")
         unknown = set(self.modalities) - set(Modality)
@@ -163,21 +172,22 @@ class Agent:
         self._options = options
         self._prompts = PromptLibrary()
         self._engine = options.open() if options.asks else None
+        self._panel = Panel(options.permissive)
 
     def predict(self, examples: Sequence[Example]) -> list[Answer]:
         """One after another."""
         return answer_each(self._one, examples)
 
     def _one(self, example: Example) -> Prediction:
-        from affectgpt.agent import AffectAgent
-        from affectgpt.readers import AgentOptions, SpeechOptions
-
         options = AgentOptions(
             modalities=frozenset(map(Modality, self._options.modalities)),
             speech=SpeechOptions(text=example.text),
             sampling=self._options.sampling,
+            decide=self._options.decide,  # type: ignore[arg-type]
+            permissive=self._options.permissive,
         )
-        return self._read(AffectAgent(self._engine, options, prompts=self._prompts).explain(example.media))
+        agent = AffectAgent(self._engine, options, prompts=self._prompts, parts=Parts(appraiser=self._panel))
+        return self._read(agent.explain(example.media))
 
     def _read(self, outcome: Outcome) -> Prediction:
         read = read_distribution(outcome.appraisal.fused if outcome.appraisal else None, self._labels)
@@ -190,9 +200,9 @@ class Agent:
         if isinstance(answer, UnparsedAnswer):
             return Prediction(text=answer.raw, facts=facts, unparsed=answer.reason)
         facts |= self._facts(answer, outcome.observations)
-        c = answer.conclusion
-        label = read.label if self._options.decide == "appraisal" else self._labels.place(c.label) if c.label else None
-        facts["labels"] = {"conclusion": c.label, "appraisal": read.label}
+        c, decision = answer.conclusion, outcome.decision
+        facts["labels"] = {"llm": c.label, "appraisal": decision.appraisal}
+        label = self._labels.place(decision.label) if decision.label else None
         values = {"valence": c.valence, "arousal": c.arousal, "dominance": c.dominance}
         return Prediction(label, c.emotions, read.probabilities, values, answer.raw, facts)
 
@@ -204,16 +214,17 @@ class Agent:
             "blind": self._labels.place(blind) if blind else "",
         }
         if self._options.faithful:
-            facts["flips"] = faithfulness.flips(observations, answer.conclusion.valence, self._ask)
+            facts["flips"] = faithfulness.flips(observations, self._ask)
             facts["pairs"] = self._pairs(observations)
         return facts
 
     def _ask(self, observations: Observations) -> Explanation | UnparsedAnswer:
-        """The agent's own question, over observations that were changed."""
+        """The agent's own question, over observations alone: their reading is the prototypes'."""
         engine = self._engine
         assert engine is not None
-        prompt = self._prompts.render("explain", observations, appraise(observations))
-        return parse(engine.generate([prompt], self._options.sampling)[0])
+        prompt = self._prompts.render(PROMPT_ID, observations, appraise(observations))
+        opening = open_answer([restate(o) for o in observations.items])
+        return parse(engine.generate([replace(prompt, opening=opening)], self._options.sampling)[0])
 
     def _pairs(self, observations: Observations) -> list[dict[str, Any]]:
         asked = faithfulness.questions(observations)

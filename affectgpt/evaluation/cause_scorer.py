@@ -37,10 +37,10 @@ def cause(samples: Sequence[Sample], plan: ScoringPlan) -> list[Measure]:
         return float(kept.mean()) if len(kept) else float("nan")
 
     alone = int((~np.isfinite(ranked)).sum())
-    note = f"{alone} of {len(members)} hold words of one kind alone"
+    note = f"within an utterance; {alone} of {len(members)} hold words of one kind alone"
     return [
         Measure("cause words F1", f1, members),
-        Measure("cause words AUROC, within utterance", within, members, note=note),
+        Measure("cause words AUROC", within, members, note=note),
     ]
 
 

@@ -126,15 +126,21 @@ def _turned(o: Observation) -> Observation | None:
     return replace(o, text=text, value=-o.value, level=level)
 
 
-def flips(observations: Observations, valence: float, ask: Ask, n: int = 3) -> list[dict[str, Any]]:
-    """Ask again over each change. `moved` is how far the conclusion's valence went; unread answers have not moved."""
-    found = []
-    for change in changes(observations, n):
-        answer = ask(change.observations)
-        moved = answer.conclusion.valence - valence if isinstance(answer, Explanation) else 0.0
+def flips(observations: Observations, ask: Ask, n: int = 3) -> list[dict[str, Any]]:
+    """Ask over the observations as they are, then over each change of them.
+
+    `moved` is how far the conclusion's valence went from the first answer; an answer that cannot be read has not moved.
+    """
+    found = changes(observations, n)
+    first = ask(observations) if found else None
+    rows = []
+    for change in found:
+        answer = ask(change.observations) if isinstance(first, Explanation) else first
+        is_read = isinstance(first, Explanation) and isinstance(answer, Explanation)
+        moved = answer.conclusion.valence - first.conclusion.valence if is_read else 0.0  # type: ignore[union-attr]
         row = {"cue": change.cue, "kind": change.kind, "expected": round(change.expected, 4), "moved": round(moved, 4)}
-        found.append(row | ({} if isinstance(answer, Explanation) else {"unparsed": answer.reason}))
-    return found
+        rows.append(row | ({"unparsed": answer.reason} if isinstance(answer, UnparsedAnswer) else {}))
+    return rows
 
 
 # ---------------------------------------------------------------- what was never there

@@ -190,6 +190,7 @@ def _template() -> Template:
 
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.filters["verdict"] = verdict
+    environment.filters["three"] = three
     return environment.from_string(read_data("evaluation.html.j2"))
 
 
@@ -213,5 +214,10 @@ def number(row: Mapping[str, Any] | None) -> str:
     if not row or row["value"] is None:
         return "–"
     if row["low"] is None or row["high"] is None:
-        return f"{row['value']:.3f}"
-    return f"{row['value']:.3f} [{row['low']:.3f}, {row['high']:.3f}]"
+        return three(row["value"])
+    return f"{three(row['value'])} [{three(row['low'])}, {three(row['high'])}]"
+
+
+def three(value: float) -> str:
+    """Three digits behind the point, and no minus before nothing."""
+    return f"{round(value, 3) + 0.0:.3f}"

@@ -37,7 +37,7 @@ def test_the_right_words_score_and_the_wrong_ones_do_not() -> None:
 def test_an_answer_without_words_names_all_and_no_answer_names_none() -> None:
     everything = scored(Prediction("sad"))
     assert everything["cause words F1"] == pytest.approx(2 * 3 / (5 + 3))
-    assert everything["cause words AUROC, within utterance"] == 0.5
+    assert everything["cause words AUROC"] == 0.5
     assert scored(Prediction(), status="unparsed")["cause words F1"] == 0
 
 

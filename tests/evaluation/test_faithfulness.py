@@ -77,15 +77,13 @@ def test_a_voice_cue_is_turned_round_in_sign_level_and_words() -> None:
 
 
 def test_a_model_that_reads_its_evidence_flips_the_right_way_and_a_deaf_one_stands_still() -> None:
-    start = round(appraise(ALL).fused.valence, 1)
-
     def reader(observations: Observations) -> Explanation:
         return explanation("x [F1]", "y", round(appraise(observations).fused.valence, 1))
 
     def deaf(observations: Observations) -> Explanation | UnparsedAnswer:
         return UnparsedAnswer("…", "no form")
 
-    right, still = (faithfulness.flips(ALL, start, ask) for ask in (reader, deaf))
+    right, still = (faithfulness.flips(ALL, ask) for ask in (reader, deaf))
     assert {m.name: v for m, v in scored(right)}["flips the right way"] == 1
     assert {m.name: v for m, v in scored(still)}["flips the right way"] == 0
     assert all(f["unparsed"] == "no form" for f in still)

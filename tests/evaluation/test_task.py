@@ -315,6 +315,7 @@ def test_a_figure_is_called_better_only_beyond_its_interval(low: float, high: fl
         ({"predictor": {"kind": "llm", "prompt": "{text}", "api_key": "x"}}, "takes no 'api_key'"),
         ({"predictor": {"kind": "agent", "decide": "coin"}}, "decide: coin"),
         ({"predictor": {"kind": "agent", "faithful": True}}, "without an engine"),
+        ({"predictor": {"kind": "agent", "decide": "llm"}}, "without an engine"),
     ],
 )
 def test_a_mistake_in_a_suite_is_named(data: Path, changed: dict[str, object], message: str) -> None:
@@ -375,7 +376,7 @@ Confidence: 0.8"""
 
 
 def test_the_agents_explanation_brings_its_faithfulness(data: Path) -> None:
-    predictor = {"kind": "agent", "scripted": [SCRIPT, "no form at all"]}
+    predictor = {"kind": "agent", "scripted": [SCRIPT, "no form at all"], "decide": "llm"}
     spec = suite(predictor=predictor, scorers=["classification", "faithfulness"])
     report = run.run_suite(parse_suite(spec), place(data, limit=8))
     counts = report["tasks"][0]["counts"]
