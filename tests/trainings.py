@@ -70,19 +70,19 @@ def write_data(folder: Path, n: int = 12, n_dev: int = 4) -> Path:
 
 
 def tiny_model(folder: Path, kind: str = "llama") -> Path:
-    """A model folder: two layers of 32, random weights, the embedded model's tokenizer."""
+    """A model folder: two layers of 64, random weights, the embedded model's tokenizer."""
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
 
     base = embedded.folder()
     config = AutoConfig.for_model(
         kind,
-        hidden_size=32,
-        intermediate_size=64,
+        hidden_size=64,
+        intermediate_size=128,
         num_hidden_layers=2,
         num_attention_heads=4,
         num_key_value_heads=2,
-        head_dim=8,
+        head_dim=16,
         vocab_size=49152,
         max_position_embeddings=4096,
         tie_word_embeddings=True,

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from affectgpt.cli import doctor, evaluate, explain, prompts
+from affectgpt.cli import data, doctor, evaluate, explain, finetune, prompts
 from affectgpt.cli.guard import GuardedGroup
 
 __all__ = ["app", "main"]
@@ -23,6 +23,8 @@ app.command()(explain.explain)
 app.command()(explain.observe)
 app.add_typer(prompts.app, name="prompts")
 app.command()(evaluate.evaluate)
+app.add_typer(finetune.app, name="finetune")
+app.add_typer(data.app, name="data")
 app.command()(doctor.doctor)
 
 

@@ -1,0 +1,120 @@
+"""`affectgpt finetune`: train an adapter by a recipe, look before training, and hand the result on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from affectgpt.cli.flags import remember_debug
+from affectgpt.cli.plain import plain
+
+__all__ = ["app"]
+
+
+class _TrainByDefault(TyperGroup):
+    """`affectgpt finetune RECIPE` is `affectgpt finetune train RECIPE`."""
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        if args and args[0] not in self.commands and not args[0].startswith("-"):
+            args = ["train", *args]
+        return super().resolve_command(ctx, args)
+
+
+app = typer.Typer(
+    cls=_TrainByDefault,
+    no_args_is_help=True,
+    help="Train an adapter: finetune RECIPE [key=value …]. RECIPE is a YAML file or a preset; see `finetune keys`.",
+)
+
+RecipeArgument = Annotated[str, typer.Argument(metavar="RECIPE", help="A YAML file, or a preset's name.")]
+Overrides = Annotated[
+    list[str] | None, typer.Argument(metavar="[KEY=VALUE]…", help="Overrides; `finetune keys` lists all.")
+]
+Folder = Annotated[Path, typer.Argument(metavar="ADAPTER", help="A sealed adapter folder.")]
+Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.", callback=remember_debug)]
+
+
+@app.command()
+def train(
+    recipe: RecipeArgument,
+    overrides: Overrides = None,
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Begin anew; removes an older run in the same folder.")
+    ] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress on stderr.")] = False,
+    debug: Debug = False,
+) -> None:
+    """Train; an unfinished run of the same recipe is gone on with."""
+    from finetune.config import load_recipe
+    from finetune.train import train as run
+
+    folder = run(load_recipe(recipe, overrides or ()), fresh=fresh, tell=None if quiet else _tell)
+    typer.echo(plain(str(folder)))
+
+
+@app.command()
+def check(recipe: RecipeArgument, overrides: Overrides = None, debug: Debug = False) -> None:
+    """Look at rows, token lengths, memory and time, and train nothing."""
+    from finetune.config import load_recipe
+    from finetune.preflight import inspect
+
+    for line in inspect(load_recipe(recipe, overrides or ())).lines():
+        typer.echo(plain(line))
+
+
+@app.command()
+def keys() -> None:
+    """Every key of a recipe, its default and what it does; and the presets."""
+    from finetune.config import PRESETS, describe_keys, heading_of
+
+    for name, default, doc in describe_keys():
+        typer.echo(f"{name}={default}\n    {doc}")
+    typer.echo("\nPresets:")
+    for path in sorted(PRESETS.glob("*.yaml")):
+        typer.echo(f"{path.stem}\n    {heading_of(path)}")
+
+
+@app.command()
+def export(
+    folder: Folder, to: Annotated[Path, typer.Argument(metavar="TO", help="A new folder.")], debug: Debug = False
+) -> None:
+    """Copy a sealed adapter, checked against its manifest."""
+    from finetune.exporting import export as copy
+
+    typer.echo(plain(str(copy(folder, to))))
+
+
+@app.command()
+def merge(
+    folder: Folder,
+    to: Annotated[Path, typer.Argument(metavar="TO", help="A new folder.")],
+    model: Annotated[str | None, typer.Option("--model", help="The base; default: what the manifest names.")] = None,
+    debug: Debug = False,
+) -> None:
+    """Add the adapter into its base: a full model that any server can load."""
+    from finetune.exporting import merge as add
+
+    typer.echo(plain(str(add(folder, to, model))))
+
+
+@app.command()
+def push(
+    folder: Folder,
+    base_url: Annotated[str, typer.Option("--base-url", metavar="URL", help="Of a running vLLM.")],
+    name: Annotated[str | None, typer.Option("--name", help="Served under this name; default: its id.")] = None,
+    api_key: Annotated[
+        str | None, typer.Option("--api-key", envvar="AFFECTGPT_API_KEY", help="The server's key.", show_default=False)
+    ] = None,
+    debug: Debug = False,
+) -> None:
+    """Load an adapter into a running vLLM, and see that it is there."""
+    from finetune.pushing import push as load
+
+    typer.echo(plain(load(folder, base_url, name=name, api_key=api_key)))
+
+
+def _tell(line: str) -> None:
+    typer.echo(plain(line), err=True)

@@ -1,0 +1,163 @@
+"""What leaves a training: a sealed adapter folder, a full model with the adapter merged in, or a folder to hand on."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from affectgpt.engines import adapter, embedded, models
+from affectgpt.errors import AffectError, ModelError, OptionError
+from finetune.config import Recipe, as_row
+from finetune.runs import Run
+
+__all__ = ["CARD", "export", "merge", "seal"]
+
+CARD = "README.md"
+DATA_CARD = "data_card.md"
+
+
+def seal(trainer: Any, recipe: Recipe, run: Run) -> Path:
+    """Write the adapter folder with manifest and card; every process must call this, the main one writes.
+
+    The folder appears whole, by a rename.
+    """
+    place = models.resolve(recipe.model)[1]
+    part = run.folder / ".adapter.part"
+    if run.is_main:
+        shutil.rmtree(part, ignore_errors=True)
+    trainer.save_model(str(part))
+    target = run.folder / "adapter"
+    if run.is_main:
+        for extra in part.iterdir():
+            if extra.name not in (adapter.WEIGHTS, adapter.CONFIG):
+                extra.unlink()
+        _tidy_config(part / adapter.CONFIG, recipe)
+        base = models.config_file(place).parent
+        name = models.resolve(recipe.model)[0]
+        manifest = adapter.write_manifest(part, recipe.name, name, base, notes_of(recipe, run, trainer.model.config))
+        (part / CARD).write_text(card(manifest), "utf-8")
+        _copy_data_card(Path(recipe.data).expanduser(), part)
+        shutil.rmtree(target, ignore_errors=True)
+        part.rename(target)
+    trainer.accelerator.wait_for_everyone()
+    return target
+
+
+def notes_of(recipe: Recipe, run: Run, config: Any) -> dict[str, Any]:
+    """What a manifest tells of how the adapter was made."""
+    told = ("data_sha256", "steps", "best_step", "metrics", "commit", "versions", "prompts", "rows", "tasks")
+    return {
+        "recipe": as_row(recipe),
+        "base_revision": getattr(config, "_commit_hash", None) or recipe.revision,
+        **{key: run.notes.get(key) for key in told},
+    }
+
+
+def card(manifest: adapter.Manifest) -> str:
+    """The adapter's card as Markdown, with the front matter that model hubs read."""
+    n = manifest.notes
+    recipe: Mapping[str, Any] = n.get("recipe", {})
+    metrics = "\n".join(f"| {k} | {v:.4g} |" for k, v in (n.get("metrics") or {}).items())
+    n_rows = (n.get("rows") or {}).get("train")
+    prompts = ", ".join(n.get("prompts") or {}) or "not told by the rows"
+    return f"""---
+base_model: {manifest.base_model}
+library_name: peft
+tags: [lora, affectgpt]
+---
+
+# {manifest.id}
+
+A LoRA adapter (r {recipe.get("rank")}, alpha {recipe.get("alpha")}) for {manifest.base_model}, trained with TRL by
+`affectgpt finetune` for {n.get("steps")} steps on {n_rows} rows; the checkpoint of step {n.get("best_step")} was the
+best on the dev rows.
+Prompts it was trained on: {prompts}. It answers those; asked otherwise, it has learned nothing.
+
+| on the dev rows | |
+|---|---|
+{metrics}
+
+Its licence follows the base's and the rows': see `{DATA_CARD}` where the rows came with one. Everything that decided it
+stands in `{adapter.MANIFEST}`. It describes how people seem, never what they feel, and must not decide about anybody.
+"""
+
+
+def export(folder: Path, target: Path) -> Path:
+    """Copy a sealed adapter, checked against its manifest, and nothing else.
+
+    Raises:
+        ModelError: it is not whole. OptionError: something is there already.
+    """
+    adapter.read_manifest(folder)
+    names = (adapter.MANIFEST, adapter.CONFIG, adapter.WEIGHTS, CARD, DATA_CARD)
+    return _build(target, lambda part: [shutil.copy2(folder / n, part / n) for n in names if (folder / n).is_file()])
+
+
+def merge(folder: Path, target: Path, model: str | None = None) -> Path:
+    """A full model with the adapter added into its weights (W' = W + alpha/r BA, in float32), ready to serve anywhere.
+
+    `model` names the base where it is not the one that the manifest names. Weights are stored as the base's are.
+
+    Raises:
+        ModelError: the adapter is not whole or of another base. OptionError: something is there already.
+    """
+    import torch
+
+    manifest = adapter.read_manifest(folder)
+    name, place = models.resolve(model or _base_of(manifest))
+    merged, _ = adapter.merge(models.load_model(place), folder, name, models.config_file(place))
+    stored = getattr(torch, str(getattr(merged.config, "dtype", None) or "float32").removeprefix("torch."))
+    tokenizer = models.load_tokenizer(place)
+
+    def fill(part: Path) -> None:
+        merged.to(stored).save_pretrained(part)
+        tokenizer.save_pretrained(part)
+        notes = {"merged": manifest.id, "base_model": manifest.base_model, "weights_sha256": manifest.weights_sha256}
+        (part / "affectgpt.json").write_text(json.dumps(notes, indent=2) + "\n", "utf-8")
+
+    return _build(target, fill)
+
+
+def _base_of(manifest: adapter.Manifest) -> str:
+    asked = (manifest.notes.get("recipe") or {}).get("model")
+    return embedded.MODEL_ID if manifest.base_model == embedded.MODEL_ID else str(asked or manifest.base_model)
+
+
+def _build(target: Path, fill: Callable[[Path], object]) -> Path:
+    """A folder that appears whole or not at all."""
+    if target.exists():
+        raise OptionError(f"{target} is there already", "name a new folder")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        part = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
+    except OSError as e:
+        raise OptionError(f"cannot write to {target.parent}: {e.strerror}", "name another folder") from None
+    try:
+        part.chmod(0o755)
+        fill(part)
+        part.rename(target)
+    except OSError as e:
+        raise AffectError(f"cannot write {target}: {e.strerror or e}", "make room, and run it again") from e
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+    return target
+
+
+def _tidy_config(path: Path, recipe: Recipe) -> None:
+    """The base by its Hugging Face id, else not at all: the manifest names it, and a path is somebody's disk."""
+    try:
+        row = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError) as e:
+        raise ModelError(f"{path} was not written: {e}") from e
+    place = models.resolve(recipe.model)[1]
+    row["base_model_name_or_path"] = place if isinstance(place, str) else None
+    path.write_text(json.dumps(row, indent=2) + "\n", "utf-8")
+
+
+def _copy_data_card(data: Path, folder: Path) -> None:
+    if (data / "card.md").is_file():
+        shutil.copyfile(data / "card.md", folder / DATA_CARD)
