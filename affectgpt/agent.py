@@ -237,7 +237,7 @@ class AffectAgent:
             if self._appraiser is None:
                 from affectgpt.appraise.panel import Panel
 
-                self._appraiser = Panel(self.options.permissive)
+                self._appraiser = Panel(self.options.permissive, self.options.coverage)
             return self._appraiser.appraise(observations, senses.face, senses.voice, senses.transcript)
 
     def _answer(self, outcome: Outcome, engine: Engine, job: Job) -> Outcome:

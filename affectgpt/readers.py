@@ -95,6 +95,7 @@ class AgentOptions:
     `restated` gives an engine that can go on from a beginning this program's own restatement of the evidence;
     `written` leaves it to the model. `decide` says whose basic label counts, the appraisers' or the model's; both are
     kept. `permissive` takes only appraisers that were trained on data under Apache-2.0, MIT, CC BY or CC BY-SA.
+    `coverage` in (0, 1) is how often the set of emotions that are not ruled out should hold the right one.
     """
 
     modalities: frozenset[Modality] = frozenset(Modality)
@@ -107,6 +108,7 @@ class AgentOptions:
     key_observations: KeyObservations = "restated"
     decide: Decider = "appraisal"
     permissive: bool = False
+    coverage: float = 0.9
     sampling: Sampling = field(default_factory=Sampling)
 
     def __post_init__(self) -> None:
@@ -123,6 +125,8 @@ class AgentOptions:
             raise OptionError(f"{self.top_k} observations a modality", "keep at least 1")
         if self.key_observations not in get_args(KeyObservations):
             raise OptionError(f"no way {self.key_observations!r} of key observations", "choose restated or written")
+        if not 0 < self.coverage < 1:
+            raise OptionError(f"a coverage of {self.coverage:g}", "give a number between 0 and 1")
         if self.decide not in get_args(Decider):
             raise OptionError(f"no way {self.decide!r} to decide", f"choose one of {', '.join(get_args(Decider))}")
         if self.setting is not None and self.setting not in get_args(Setting):

@@ -12,6 +12,7 @@ from dataclasses import replace
 from typing import Protocol
 
 from affectgpt.appraise import fuse, reliability
+from affectgpt.appraise.conformal import COVERAGE, load_calibration
 from affectgpt.appraise.face import FaceAppraiser
 from affectgpt.appraise.fuse import Reading
 from affectgpt.appraise.prototypes import carriers, read_voice
@@ -22,6 +23,7 @@ from affectgpt.cues import unit_of
 from affectgpt.records import (
     Appraisal,
     EmotionDistribution,
+    EmotionSet,
     FaceTrack,
     Modality,
     Moment,
@@ -56,12 +58,16 @@ class Appraiser(Protocol):
 
 
 class Panel:
-    """Appraisers of one set of heads, `permissive` or the default. Heads and the encoder load when first needed."""
+    """Appraisers of one set of heads, `permissive` or the default. Heads and the encoder load when first needed.
 
-    def __init__(self, permissive: bool = False) -> None:
+    `coverage` in (0, 1) is how often the set of emotions that are not ruled out should hold the right one.
+    """
+
+    def __init__(self, permissive: bool = False, coverage: float = COVERAGE) -> None:
         self._face, self._voice = FaceAppraiser(permissive), VoiceAppraiser(permissive)
         self._words = WordsAppraiser(permissive)
         self._set = "permissive" if permissive else "default"
+        self._permissive, self._coverage = permissive, coverage
 
     def appraise(
         self,
@@ -97,6 +103,7 @@ class Panel:
             weights=weights,
             compounds=fuse.compounds(fused),
             course=course if len(course) > 1 else (),
+            emotion_set=self._not_ruled_out(fused, by_modality),
             read_by={m.value: self._reader(m, voice) for m in whole},
         )
 
@@ -148,6 +155,12 @@ class Panel:
             lost[o.id] = whole.probabilities[label] - (rest.probabilities[label] if rest else 0.0)
         telling = sorted((i for i in lost if lost[i] >= TELLING), key=lambda i: -lost[i])
         return tuple(telling[:MOST_CARRIERS])
+
+    def _not_ruled_out(self, fused: EmotionDistribution, read: Mapping[str, object]) -> EmotionSet | None:
+        """The conformal set; None where this set of heads was not calibrated for these modalities."""
+        calibration = load_calibration(self._permissive)
+        threshold = calibration.threshold(read.keys(), self._coverage) if calibration and read else None
+        return threshold.choose(fused.probabilities) if threshold else None
 
     def _reader(self, modality: Modality, voice: VoiceTrack | None) -> str:
         is_prior = self._set == "permissive" and modality is not Modality.SPEECH

@@ -116,6 +116,15 @@ class SenseFlags:
             rich_help_panel=_SENSES,
         ),
     ] = False
+    coverage: Annotated[
+        float,
+        typer.Option(
+            "--coverage",
+            metavar="P",
+            help="How often the emotions that are not ruled out should hold the right one, between 0 and 1.",
+            rich_help_panel=_SENSES,
+        ),
+    ] = 0.9
     transcript: Annotated[
         str | None,
         typer.Option("--transcript", metavar="TEXT", help="The words themselves.", rich_help_panel=_WORDS),
@@ -154,6 +163,7 @@ class SenseFlags:
             key_observations=answer.key_observations if answer else "restated",
             decide=answer.decide if answer else "appraisal",
             permissive=self.permissive,
+            coverage=self.coverage,
             sampling=answer.sampling() if answer else Sampling(),
         )
 
