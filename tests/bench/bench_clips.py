@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from affectgpt.agent import AffectAgent
+from affectgpt.emotions import load_lexicon
 from affectgpt.engines.engine import EngineOptions, open_engine
 from affectgpt.errors import AffectError
 from affectgpt.records import Explanation, Modality, Outcome, Verdict
@@ -42,6 +43,8 @@ def row_of(path: Path, emotion: str, outcome: Outcome, seconds: float) -> dict[s
         grounding = answer.grounding
         assert grounding is not None
         counts = {v.value: grounding.count(v) for v in Verdict}
+        own = [c.verdict is Verdict.SUPPORTED for c in grounding.claims if c.claim.section == "interpretation"]
+        row |= {"own_claims": len(own), "own_supported": sum(own)}
         faults = [f"{c.reason}: {c.claim.text}" for c in grounding.claims if c.verdict is not Verdict.SUPPORTED]
         return row | {"answer": "parsed", "label": answer.conclusion.label, "claims": counts, "faults": faults}
     return row | {
@@ -55,6 +58,7 @@ def summarise(rows: list[dict[str, Any]]) -> dict[str, Any]:
     """Shares over all clips that a model was asked about."""
     asked = [r for r in rows if r["answer"] not in ("none asked",) and not r["answer"].startswith("failed")]
     parsed = [r for r in asked if r["answer"] == "parsed"]
+    acted = [r for r in rows if r["acted"]]
     claims = sum(sum(r["claims"].values()) for r in parsed)
     supported = sum(r["claims"]["supported"] for r in parsed)
     expected = [r["expected_unit_seen"] for r in rows if r["expected_unit_seen"] is not None]
@@ -67,9 +71,17 @@ def summarise(rows: list[dict[str, Any]]) -> dict[str, Any]:
         "claims": claims,
         "supported": supported,
         "support_rate": round(supported / claims, 3) if claims else None,
+        "interpretation_claims": sum(r["own_claims"] for r in parsed),
+        "interpretation_supported": sum(r["own_supported"] for r in parsed),
         "label_is_the_appraisals": sum(r["label"] == r["appraised"] for r in parsed),
+        "acted_emotion_appraised": f"{sum(map(_is_right, acted))} of {len(acted)}",
         "expected_unit_seen": f"{sum(expected)} of {len(expected)}",
     }
+
+
+def _is_right(row: dict[str, Any]) -> bool:
+    """Whether the appraisal's label is the acted emotion, through the lexicon: `contempt` is `contemptuous`."""
+    return bool(row.get("appraised")) and load_lexicon().to_set(row["acted"], "basic8") == row["appraised"]
 
 
 def markdown(rows: list[dict[str, Any]]) -> str:
