@@ -49,12 +49,11 @@ class Journal:
         """Open, read what is there, and go on behind it."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self._mend()
-        self._file = self.path.open("a", encoding="utf-8")
-        if self.path.stat().st_size == 0:
-            self._file.write(json.dumps({"fingerprint": self.fingerprint}) + "\n")
-            self._file.flush()
+        if not self.path.is_file() or not self.path.stat().st_size:
+            self.path.write_text(json.dumps({"fingerprint": self.fingerprint}) + "\n", encoding="utf-8")
         for _, row in self._lines():
             self._count(row)
+        self._file = self.path.open("a", encoding="utf-8")
         return self
 
     def __exit__(
