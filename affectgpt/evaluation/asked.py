@@ -133,7 +133,7 @@ class LanguageModel:
         self._engine = options.open()
 
     def predict(self, examples: Sequence[Example]) -> list[Answer]:
-        """All at once; where the engine fails on a batch, one by one."""
+        """All at once; where the engine fails on a batch, half by half, down to the one that it fails on."""
         prompts = [self._template.render(**self._fill(e)) for e in examples]
         try:
             completions = self._engine.generate(prompts, self._sampling)
@@ -142,7 +142,8 @@ class LanguageModel:
         except EngineError as error:
             if len(examples) == 1:
                 return [error]
-            return [answer for e in examples for answer in self.predict([e])]
+            half = len(examples) // 2
+            return [*self.predict(examples[:half]), *self.predict(examples[half:])]
         return [self._read(c.text, f"{c.engine}:{c.model}") for c in completions]
 
     def _fill(self, example: Example) -> dict[str, str]:
