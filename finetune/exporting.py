@@ -50,8 +50,10 @@ def seal(trainer: Any, recipe: Recipe, run: Run) -> Path:
 def notes_of(recipe: Recipe, run: Run, config: Any) -> dict[str, Any]:
     """What a manifest tells of how the adapter was made."""
     told = ("data_sha256", "steps", "best_step", "metrics", "commit", "versions", "prompts", "rows", "tasks")
+    # No path of the machine it was made on: hashes tell the rows, the base is named above.
+    decided = {k: v for k, v in as_row(recipe).items() if k not in ("model", "data", "out")}
     return {
-        "recipe": as_row(recipe),
+        "recipe": decided,
         "base_revision": getattr(config, "_commit_hash", None) or recipe.revision,
         **{key: run.notes.get(key) for key in told},
     }
@@ -123,8 +125,9 @@ def merge(folder: Path, target: Path, model: str | None = None) -> Path:
 
 
 def _base_of(manifest: adapter.Manifest) -> str:
-    asked = (manifest.notes.get("recipe") or {}).get("model")
-    return embedded.MODEL_ID if manifest.base_model == embedded.MODEL_ID else str(asked or manifest.base_model)
+    if manifest.base_model == embedded.MODEL_ID or manifest.base_model.count("/") == 1:
+        return manifest.base_model
+    raise OptionError(f"the base {manifest.base_model!r} is a folder somewhere", "name it with --model")
 
 
 def _build(target: Path, fill: Callable[[Path], object]) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import warnings
 from collections.abc import Iterator
@@ -31,6 +32,8 @@ NF4_NEEDS_CUDA = (
 @contextmanager
 def quiet() -> Iterator[None]:
     """Without warnings that nobody can act on: one library of the chain that uses another's older name."""
+    # bitsandbytes, which peft imports where it is installed, tells everybody of a kernel that it can do without.
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
     with warnings.catch_warnings():
         for category, pattern in UPSTREAM:
             warnings.filterwarnings("ignore", pattern, category)

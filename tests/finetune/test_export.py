@@ -44,7 +44,7 @@ def sealed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     model.save_pretrained(folder)
     config = json.loads((folder / adapter.CONFIG).read_text("utf-8")) | {"base_model_name_or_path": None}
     (folder / adapter.CONFIG).write_text(json.dumps(config), "utf-8")
-    adapter.write_manifest(folder, "tiny", "llama", base, {"recipe": {"model": str(base)}, "note": "kept"})
+    adapter.write_manifest(folder, "tiny", "llama", base, {"note": "kept"})
     (folder / "optimizer.pt").write_bytes(b"left over")
     return folder
 
@@ -62,7 +62,7 @@ def test_a_damaged_adapter_is_handed_on_by_nobody(sealed: Path, tmp_path: Path) 
     copy = export(sealed, tmp_path / "copy")
     weights = copy / adapter.WEIGHTS
     weights.write_bytes(weights.read_bytes()[:-4] + b"\0\0\0\1")
-    for hand_on in (lambda: export(copy, tmp_path / "x"), lambda: merge(copy, tmp_path / "x"),
+    for hand_on in (lambda: export(copy, tmp_path / "x"), lambda: merge(copy, tmp_path / "x", "any"),
                     lambda: pushing.push(copy, "http://127.0.0.1:9")):  # fmt: skip
         with pytest.raises(ModelError, match="not what its manifest seals"):
             hand_on()
@@ -72,7 +72,9 @@ def test_a_damaged_adapter_is_handed_on_by_nobody(sealed: Path, tmp_path: Path) 
 
 def test_a_merged_model_answers_as_base_and_adapter_do(sealed: Path, tmp_path: Path) -> None:
     base = sealed.parent / "llama"
-    made = merge(sealed, tmp_path / "merged")
+    with pytest.raises(OptionError, match="name it with --model"):
+        merge(sealed, tmp_path / "merged")
+    made = merge(sealed, tmp_path / "merged", str(base))
     asked = [Prompt((Message("user", text),), "p", "1") for text in ("hello", "how are you?")]
     options, sampling = EngineOptions(dtype="float32"), Sampling(max_tokens=12)
     apart = LocalEngine(options, str(base), str(sealed)).generate(asked, sampling)
