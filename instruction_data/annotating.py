@@ -9,10 +9,11 @@ from affectgpt.emotions import load_lexicon
 from affectgpt.engines.engine import Engine, EngineOptions, open_engine
 from affectgpt.errors import EngineError, EngineUnreachable, OptionError
 from affectgpt.prompting import PromptLibrary
-from affectgpt.records import Sampling
+from affectgpt.records import Appraisal, Sampling
 from instruction_data.drafts import Evidence
 from instruction_data.filters import Annotator
 from instruction_data.recipe import EngineEntry
+from instruction_data.scenes import StagedScene
 
 __all__ = ["EngineAnnotator", "PanelAnnotator", "open_annotator", "open_entry"]
 
@@ -34,9 +35,13 @@ class PanelAnnotator:
         """The fused label of each."""
         return [self._read(e) for e in evidence]
 
+    def appraise(self, scene: StagedScene) -> Appraisal:
+        """The panel's whole reading of a scene."""
+        sensed = scene.sensed
+        return self._panel.appraise(scene.observations, sensed.face, sensed.voice, sensed.transcript)
+
     def _read(self, e: Evidence) -> str | None:
-        sensed = e.scene.sensed
-        read = self._panel.appraise(e.observations, sensed.face, sensed.voice, sensed.transcript)
+        read = self.appraise(e.scene)
         return read.fused.top if read.by_modality else None
 
 

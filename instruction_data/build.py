@@ -20,9 +20,9 @@ import yaml
 
 from affectgpt.appraise.prototypes import appraise
 from affectgpt.errors import OptionError
-from affectgpt.records import InstructionExample, Message, Provenance
+from affectgpt.records import Appraisal, InstructionExample, Message, Provenance, Source
 from affectgpt.records.instruction import Split
-from instruction_data.annotating import open_annotator, open_entry
+from instruction_data.annotating import PanelAnnotator, open_annotator, open_entry
 from instruction_data.card import COUNTS, read_counts, write_card
 from instruction_data.drafts import Draft, Workbench
 from instruction_data.filters import Filters
@@ -31,7 +31,7 @@ from instruction_data.material import Material, Origin, gather, source_of
 from instruction_data.near import Repeats
 from instruction_data.recipe import Recipe
 from instruction_data.row_json import dump_row, find_fault
-from instruction_data.scenes import Stage
+from instruction_data.scenes import Stage, StagedScene
 from instruction_data.splits import Splitter, TestFiles
 from instruction_data.store import replacing, write_json
 from instruction_data.tasks import TASKS
@@ -94,7 +94,7 @@ def build(
         workbench = Workbench(
             material,
             Stage(material, recipe.scenes),
-            lambda scene: appraise(scene.observations, scene.words),
+            _appraiser(recipe),
             restated=recipe.restated,
         )
         with Journal(journals / f"{split}.jsonl", fingerprint) as journal:
@@ -124,7 +124,15 @@ def _claim(recipe: Recipe, fingerprint: str, fresh: bool) -> None:
 
 def _origin(recipe: Recipe, i: int) -> Origin:
     entry = recipe.sources[i]
-    return Origin(entry.set, recipe.data / entry.path, recipe.data / entry.labels if entry.labels else None)
+    labels = recipe.data / entry.labels if entry.labels else None
+    return Origin(entry.set, recipe.data / entry.path, labels, entry.licence)
+
+
+def _appraiser(recipe: Recipe) -> Callable[[StagedScene], Appraisal]:
+    if recipe.appraiser == "panel":
+        panel = PanelAnnotator()
+        return panel.appraise
+    return lambda scene: appraise(scene.observations, scene.words)
 
 
 def _open_writer(recipe: Recipe) -> Writer:
@@ -226,7 +234,7 @@ def _judged(bench: _Bench, k: int, task: str, draft: Draft | None) -> Try:
 def _example(bench: _Bench, k: int, task: str, draft: Draft) -> InstructionExample:
     shown = tuple(o.id for o in draft.evidence.observations.items) if draft.evidence else ()
     provenance = Provenance(
-        sources=tuple(source_of(name) for name in dict.fromkeys(p.source for p in draft.parts)),
+        sources=tuple(_source(bench.recipe, name) for name in dict.fromkeys(p.source for p in draft.parts)),
         observations=shown,
         prompt_id=draft.prompt.prompt_id,
         prompt_version=draft.prompt.version,
@@ -241,6 +249,12 @@ def _example(bench: _Bench, k: int, task: str, draft: Draft) -> InstructionExamp
     return InstructionExample(
         f"{task}/{bench.split}/{k:06d}", task, bench.split, messages, draft.opening, provenance=provenance
     )
+
+
+def _source(recipe: Recipe, name: str) -> Source:
+    """A set and its licence; of one's own recordings, the one that the recipe gives."""
+    given = next((s.licence for s in recipe.sources if s.set == name and s.licence), "")
+    return Source(name, given) if given else source_of(name)
 
 
 def _finish(

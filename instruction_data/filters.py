@@ -183,10 +183,10 @@ class Filters:
         The reader sees neither the label nor the sentences: an interpretation that names its feeling without the cues
         that show it, or weighs others than those that decide, fails here.
         """
-        cited = set(citations(answer.interpretation))
+        cited, label = set(citations(answer.interpretation)), answer.conclusion.label
         kept = Observations(tuple(o for o in evidence.observations.items if o.id in cited))
         said = evidence.scene.words if any(o.quote for o in kept.items) else None
-        return appraise(kept, said).fused.top == answer.conclusion.label
+        return appraise(kept, said).fused.top == label
 
 
 def vote(label: str, votes: Sequence[str], agreement: Agreement) -> str:

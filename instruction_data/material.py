@@ -31,11 +31,12 @@ LONGEST_SAID = 60
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """One entry of a recipe's `sources`: which set, where, with which table of labels."""
+    """One entry of a recipe's `sources`: which set, where, with which table of labels; `licence` of own recordings."""
 
     set: str
     path: Path
     labels: Path | None = None
+    licence: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,9 +193,9 @@ def _seen(source: str, example: Example, recording: Recording) -> Seen:
 
 
 def _speaker(source: str, example: Example) -> str:
-    """Who is seen or heard: RAVDESS' actor, MEAD's, the person whom a photograph is named after, else the file."""
-    if actor := example.group.get("actor"):
-        return actor
+    """Who is seen or heard: the table's actor or speaker, MEAD's, whom a photograph is named after, else the file."""
+    if named := example.group.get("actor") or example.group.get("speaker"):
+        return named
     name = Path(example.id).stem
     if mead := re.match(r"[MW]\d{3}(?=_)", name):
         return mead[0]
@@ -245,7 +246,7 @@ def _images(origin: Origin) -> Corpus:
     return corpora.read_image_folder(origin.path, origin.labels)
 
 
-_RECORDED = frozenset({"ravdess", "muxspace", "clips"})
+_RECORDED = frozenset({"ravdess", "muxspace", "clips", "own"})
 KINDS: Mapping[str, Callable[[Origin], Corpus]] = {
     "goemotions": lambda o: corpora.read_goemotions(o.path),
     "meld": lambda o: corpora.read_meld(o.path),
@@ -256,5 +257,6 @@ KINDS: Mapping[str, Callable[[Origin], Corpus]] = {
     "ravdess": lambda o: corpora.read_ravdess(o.path),
     "muxspace": _images,
     "clips": _images,
+    "own": _images,
 }
 """Set -> its reader."""

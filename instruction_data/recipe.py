@@ -37,11 +37,13 @@ class SourceEntry:
     set: which of the sets that have a reader.
     path: its file or folder, from `data`.
     labels: a table of labels, from `data`, for folders of clips and photographs.
+    licence: of one's own recordings (set `own`); every other set's is known.
     """
 
     set: str
     path: str
     labels: str = ""
+    licence: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +90,8 @@ class Recipe:
     restated: share of explanations whose key observations are given, as the agent gives them.
     writer: who writes the explanations.
     annotators: who else must agree with a row's label.
+    appraiser: who reads the evidence: prototypes, the literature's, which is fast; or panel, the fitted appraisers that
+        the agent asks, over words and faces (recordings are kept without the contours that their voices are read from).
     filters: what a row must pass.
     test_files: folder of test files that no row may share a recording or a text with; empty for none.
     workers: processes; 0 for one a core. A teacher writes from one process, its requests side by side.
@@ -106,6 +110,7 @@ class Recipe:
     restated: float = 0.9
     writer: WriterEntry = field(default_factory=WriterEntry)
     annotators: tuple[EngineEntry, ...] = ()
+    appraiser: Literal["prototypes", "panel"] = "prototypes"
     filters: FilterOptions = field(default_factory=FilterOptions)
     test_files: str = ""
     workers: int = 0

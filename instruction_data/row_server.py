@@ -43,6 +43,7 @@ class RowHandler(BaseHTTPRequestHandler):
     desk: ClassVar[Desk]
 
     def do_GET(self) -> None:
+        """The page, or one row."""
         parts = self._parts()
         if parts == []:
             self._send(200, "text/html; charset=utf-8", files("instruction_data").joinpath("browse.html").read_bytes())
@@ -52,6 +53,7 @@ class RowHandler(BaseHTTPRequestHandler):
             self._send(404, "text/plain", b"no such page")
 
     def do_POST(self) -> None:
+        """A decision, or the end."""
         parts = self._parts()
         is_json = self.headers.get("Content-Type", "") == "application/json"
         length = self.headers.get("Content-Length", "")

@@ -142,15 +142,14 @@ class Stage:
         return self._staged(rng, Sensed(face, voice, transcript), words, parts)
 
     def _clip(self, rng: random.Random) -> StagedScene:
-        """A recording in which one person is both seen and heard, with or without words put to it."""
+        """A recording in which one person is both seen and heard, with the words of its subtitles."""
         seen = rng.choice(self._both)
-        face, voice = seen.face, seen.voice
-        assert face is not None
-        assert voice is not None
         parts = [_part(m, seen) for m in (_F, _V)]
-        transcript, words = Transcript((), TranscriptSource.NONE), None
-        scene = self._staged(rng, Sensed(face, voice, transcript), words, parts)
-        return replace(scene, is_one_person=True)
+        said = seen.recording.words
+        if said is not None:
+            parts.append(replace(_part(_S, seen), text=" ".join(u.text for u in said.utterances)))
+        sensed = Sensed(seen.face, seen.voice, said or Transcript((), TranscriptSource.NONE))
+        return replace(self._staged(rng, sensed, None, parts), is_one_person=True)
 
     def _staged(
         self, rng: random.Random, sensed: Sensed, words: EmotionDistribution | None, parts: Sequence[Part]

@@ -19,11 +19,13 @@ from numpy.typing import NDArray
 
 from affectgpt.corpora import Example
 from affectgpt.errors import AffectError, InputError
-from affectgpt.records import FaceTrack, Interval, VoiceTrack, VoiceWindow
+from affectgpt.records import FaceTrack, Interval, Transcript, TranscriptSource, Utterance, VoiceTrack, VoiceWindow
 
-__all__ = ["AgentSenses", "Recording", "Senser", "hash_file", "keep", "load"]
+__all__ = ["AgentSenses", "Recording", "Senser", "Senses", "hash_file", "keep", "load"]
 
 log = logging.getLogger(__name__)
+
+Senses = tuple[FaceTrack | None, VoiceTrack | None, Transcript | None]
 
 FORMAT = 1
 DIGITS = 4
@@ -32,12 +34,13 @@ DIGITS = 4
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Recording:
-    """One recording: the hash of its file, its name, and a face, a voice, or both."""
+    """One recording: the hash of its file, its name, a face, a voice, or both, and the words of its subtitles."""
 
     sha256: str
     name: str
     face: FaceTrack | None = None
     voice: VoiceTrack | None = None
+    words: Transcript | None = None
 
 
 class Senser(Protocol):
@@ -45,8 +48,8 @@ class Senser(Protocol):
 
     version: str
 
-    def sense(self, path: Path) -> tuple[FaceTrack | None, VoiceTrack | None]:
-        """The tracks of one file. Raises AffectError where it cannot be read."""
+    def sense(self, path: Path) -> Senses:
+        """What one file gives. Raises AffectError where it cannot be read."""
         ...
 
 
@@ -60,12 +63,12 @@ class AgentSenses:
         from affectgpt.readers import AgentOptions
         from affectgpt.records import Modality
 
-        self._agent = AffectAgent(None, AgentOptions(modalities=frozenset({Modality.FACE, Modality.VOICE})))
+        self._agent = AffectAgent(None, AgentOptions(modalities=frozenset(Modality)))
 
-    def sense(self, path: Path) -> tuple[FaceTrack | None, VoiceTrack | None]:
-        """Face and voice of one clip, sound or picture."""
+    def sense(self, path: Path) -> Senses:
+        """Face and voice of one clip, sound or picture, and the words of subtitles in it or beside it."""
         senses = self._agent.sense(path)
-        return senses.face, senses.voice
+        return senses.face, senses.voice, senses.transcript
 
 
 def hash_file(path: Path) -> str:
@@ -114,18 +117,24 @@ def load(cache: Path, version: str) -> dict[str, Recording]:
 
 def _read(path: Path, sha256: str, senser: Senser) -> Recording:
     try:
-        face, voice = senser.sense(path)
+        face, voice, words = senser.sense(path)
     except AffectError as error:
         log.warning("%s is left out: %s", path.name, error.what)
         return Recording(sha256, path.name)
-    return Recording(sha256, path.name, face, voice)
+    return Recording(sha256, path.name, face, voice, words if words and words.utterances else None)
 
 
 def _to_row(recording: Recording, version: str) -> dict[str, Any]:
     face = recording.face and _plain(recording.face, _FACE)
     voice = recording.voice and _plain(recording.voice, _VOICE)
     head = {"format": FORMAT, "by": version, "sha256": recording.sha256, "name": recording.name}
-    return {**head, "face": face, "voice": voice}
+    said = (
+        [[u.text, u.start_s, u.end_s, u.confidence, u.speaker] for u in recording.words.utterances]
+        if recording.words
+        else None
+    )
+    source = recording.words.source.value if recording.words else ""
+    return {**head, "face": face, "voice": voice, "words": said and {"source": source, "said": said}}
 
 
 def _from_line(cache: Path, line: bytes, version: str) -> Iterator[Recording]:
@@ -133,8 +142,11 @@ def _from_line(cache: Path, line: bytes, version: str) -> Iterator[Recording]:
         row = json.loads(line)
         if row["format"] != FORMAT or row["by"] != version:
             return
-        face, voice = row["face"], row["voice"]
-        yield Recording(row["sha256"], row["name"], face and _face(face), voice and _voice(voice))
+        face, voice, words = row["face"], row["voice"], row.get("words")
+        read = Recording(
+            row["sha256"], row["name"], face and _face(face), voice and _voice(voice), words and _words(words)
+        )
+        yield read
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(
             f"{cache} holds what is no recording ({error!r})", "delete the file: it is made anew"
@@ -197,6 +209,10 @@ def _voice(row: dict[str, Any]) -> VoiceTrack:
         snr_db=float("nan") if row["snr_db"] is None else row["snr_db"],
         **{k: row[k] for k in ("baseline_kind", "reader", "duration_s", "clipped_ratio", "voiced_ratio")},
     )
+
+
+def _words(row: dict[str, Any]) -> Transcript:
+    return Transcript(tuple(Utterance(*u) for u in row["said"]), TranscriptSource(row["source"]))
 
 
 def _array(values: Any, dtype: Any) -> NDArray[Any]:

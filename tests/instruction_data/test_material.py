@@ -13,14 +13,17 @@ import pytest
 from affectgpt.appraise.prototypes import appraise
 from affectgpt.corpora import Example
 from affectgpt.errors import InputError, OptionError, UnreadableMedia
-from affectgpt.records import FaceTrack, Modality, VoiceTrack
+from affectgpt.records import Modality, Transcript, TranscriptSource, Utterance
 from affectgpt.textualize import Sensed, tell
+from instruction_data.build import build
 from instruction_data.degrading import unfold, worsen_face, worsen_voice
 from instruction_data.evidence import draw_face, draw_voice
 from instruction_data.material import KINDS, Material, Origin, Seen, gather, source_of
+from instruction_data.recipe import load_recipe
 from instruction_data.scenes import Mix, Stage
 from instruction_data.splits import Splitter
-from instruction_data.tracks import Recording, keep, load
+from instruction_data.store import read_rows
+from instruction_data.tracks import Recording, Senses, keep, load
 
 
 class Reader:
@@ -31,12 +34,13 @@ class Reader:
     def __init__(self) -> None:
         self.asked: list[str] = []
 
-    def sense(self, path: Path) -> tuple[FaceTrack | None, VoiceTrack | None]:
+    def sense(self, path: Path) -> Senses:
         self.asked.append(path.name)
         if path.read_bytes() == b"damaged":
             raise UnreadableMedia(f"{path} is damaged")
         rng = random.Random(path.read_bytes())
-        return draw_face(rng, "happy", 2.0), draw_voice(rng, "happy", 2.0)
+        words = Transcript((Utterance("What a day", 0.1, 1.2),), TranscriptSource.SIDECAR)
+        return draw_face(rng, "happy", 2.0), draw_voice(rng, "happy", 2.0), words
 
 
 def clips(folder: Path, n: int = 4) -> list[Example]:
@@ -53,7 +57,7 @@ def test_a_recording_is_read_once_and_comes_back_as_it_told_itself(tmp_path: Pat
     assert set(first) == set(again) == {"c0.mp4", "c2.mp4", "c3.mp4"}
     assert reader.asked == ["c0.mp4", "c1.mp4", "c2.mp4", "c3.mp4"]
     for name in first:
-        one, other = (tell(Sensed(r[name].face, r[name].voice)) for r in (first, again))
+        one, other = (tell(Sensed(r[name].face, r[name].voice, r[name].words)) for r in (first, again))
         assert [o.cue for o in one.items] == [o.cue for o in other.items]
         assert [o.text for o in one.items] == [o.text for o in other.items]
 
@@ -91,6 +95,34 @@ def test_speakers_and_files_stay_in_one_split(tmp_path: Path) -> None:
     assert not media["train"] & media["dev"]
     with pytest.raises(OptionError, match="no reader"):
         gather([Origin("iemocap", folder)], splitter, tmp_path)
+
+
+def test_own_clips_keep_speaker_words_and_licence(tmp_path: Path) -> None:
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    rows = ["file,emotion,speaker"]
+    for i in range(30):
+        (folder / f"{i}.mp4").write_bytes(f"clip {i}".encode())
+        rows.append(f"{i}.mp4,happiness,person {i % 6}")
+    (folder / "labels.csv").write_text("\n".join(rows) + "\n")
+    sources = [{"set": "own", "path": ".", "labels": "labels.csv", "licence": "ours alone"}]
+    given = [f"data={folder}", f"out={tmp_path / 'out'}", f"tracks={tmp_path / 't'}", f"sources={json.dumps(sources)}"]
+    given += [
+        "splits={train: 0.6, dev: 0.4}",
+        "rows={train: 30, dev: 10}",
+        "scenes.whole=0.5",
+        "workers=1",
+        "filters.one_person=false",
+    ]
+    out = build(load_recipe("drawn", [*given, "tasks={explain: 1, label: 1}"]), senser=Reader())
+    rows_ = [*read_rows(out / "train.jsonl"), *read_rows(out / "dev.jsonl")]
+    own = [r for r in rows_ if any(s.set == "own" for s in r.provenance.sources)]
+    assert own
+    assert {s.licence for r in own for s in r.provenance.sources if s.set == "own"} == {"ours alone"}
+    assert any("What a day" in r.messages[-2].content for r in own)
+    people = [{r.provenance.speaker for r in own if r.split == split} - {""} for split in ("train", "dev")]
+    assert people[0]
+    assert not people[0] & people[1]
 
 
 def test_every_set_has_a_licence() -> None:
