@@ -93,7 +93,7 @@ def build(
         material = materials.get(split, Material(split))
         workbench = Workbench(
             material,
-            Stage(material, recipe.scenes),
+            Stage(material, recipe.scenes, recipe.reworded.get(split, 0.0)),
             _appraiser(recipe),
             restated=recipe.restated,
         )
@@ -244,6 +244,7 @@ def _example(bench: _Bench, k: int, task: str, draft: Draft) -> InstructionExamp
         media_sha256=tuple(dict.fromkeys(p.sha256 for p in draft.parts if p.sha256)),
         speaker=draft.speaker,
         dialogue=draft.dialogue,
+        wording=draft.evidence.scene.wording if draft.evidence else "",
     )
     messages = (*draft.prompt.messages, Message("assistant", draft.answer))
     return InstructionExample(

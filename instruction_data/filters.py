@@ -165,7 +165,7 @@ class Filters:
         if not isinstance(answer, Explanation):
             yield f"form: {answer.reason.partition(':')[0]}"
             return
-        claims = check(answer, evidence.observations).claims
+        claims = check(answer, evidence.observations, evidence.appraisal).claims
         yield (
             "grounding: a claim that the evidence does not carry"
             if any(c.verdict is not Verdict.SUPPORTED for c in claims)

@@ -87,6 +87,7 @@ class Recipe:
     tasks: weight of each task.
     sources: the corpora.
     scenes: how faces, voices and words are put together.
+    reworded: share of scenes, a split, that are told in a second vocabulary; for splits that test, never for training.
     restated: share of explanations whose key observations are given, as the agent gives them.
     writer: who writes the explanations.
     annotators: who else must agree with a row's label.
@@ -107,6 +108,7 @@ class Recipe:
     tasks: Mapping[str, float] = field(default_factory=lambda: {"explain": 1.0})
     sources: tuple[SourceEntry, ...] = ()
     scenes: Mix = field(default_factory=Mix)
+    reworded: Mapping[Split, float] = field(default_factory=dict)
     restated: float = 0.9
     writer: WriterEntry = field(default_factory=WriterEntry)
     annotators: tuple[EngineEntry, ...] = ()

@@ -19,7 +19,7 @@ LONGEST_LINE = 2_000_000
 """Characters of one JSON line: a row of text has a few thousand."""
 
 _KEYS = tuple(f.name for f in fields(InstructionExample))
-_TEXTS = ("prompt_id", "prompt_version", "writer", "writer_version", "speaker", "dialogue")
+_TEXTS = ("prompt_id", "prompt_version", "writer", "writer_version", "speaker", "dialogue", "wording")
 _LISTS = ("observations", "filters", "media_sha256")
 _SPLITS = get_args(Split)
 

@@ -28,6 +28,7 @@ from affectgpt.textualize import Sensed, tell
 from instruction_data.degrading import unfold, worsen_face, worsen_voice, worsen_words
 from instruction_data.evidence import draw_face, draw_voice
 from instruction_data.material import Material, Said, Seen
+from instruction_data.rewording import SECOND, reword
 
 __all__ = ["Mix", "Part", "Stage", "StagedScene"]
 
@@ -96,6 +97,7 @@ class StagedScene:
     words: EmotionDistribution | None
     parts: tuple[Part, ...]
     is_one_person: bool = False
+    wording: str = ""
 
     @property
     def label(self) -> str | None:
@@ -108,8 +110,9 @@ class StagedScene:
 class Stage:
     """Puts scenes together from one split's material."""
 
-    def __init__(self, material: Material, mix: Mix) -> None:
-        self._mix = mix
+    def __init__(self, material: Material, mix: Mix, reworded: float = 0.0) -> None:
+        """`reworded`: share of scenes that are told in the second vocabulary."""
+        self._mix, self._reworded = mix, reworded
         self._quotes, self._faces, self._voices = material.quotes(), material.faces(), material.voices()
         self._both = material.both()
         self._labels = tuple(load_lexicon().labels("basic8"))
@@ -160,7 +163,10 @@ class Stage:
         if rng.random() < self._mix.unasked and any(tracks.values()):
             absent = {}
         sensed = replace(sensed, absent=absent)
-        return StagedScene(tell(sensed), sensed, words, tuple(parts))
+        observations = tell(sensed)
+        if self._reworded and rng.random() < self._reworded:
+            return StagedScene(reword(observations), sensed, words, tuple(parts), wording=SECOND)
+        return StagedScene(observations, sensed, words, tuple(parts))
 
     def _shown(self, rng: random.Random, felt: str) -> str | None:
         """What one channel shows: the scene's feeling, None for next to nothing, or another feeling."""

@@ -142,7 +142,7 @@ def _schema(arrow: Any) -> Any:
     source = arrow.struct([("set", text), ("licence", text)])
     provenance = [("sources", arrow.list_(source)), ("observations", texts), ("prompt_id", text)]
     provenance += [("prompt_version", text), ("writer", text), ("writer_version", text), ("filters", texts)]
-    provenance += [("media_sha256", texts), ("speaker", text), ("dialogue", text)]
+    provenance += [("media_sha256", texts), ("speaker", text), ("dialogue", text), ("wording", text)]
     columns = [("id", text), ("task", text), ("split", text), ("messages", arrow.list_(message)), ("opening", text)]
     columns += [(name, texts) for name in ("images", "videos", "audios")]
     return arrow.schema([*columns, ("provenance", arrow.struct(provenance))])

@@ -29,6 +29,7 @@ class Provenance:
     filters: names of the filters that the row passed.
     media_sha256: hashes of the recordings behind the observations.
     speaker, dialogue: what the splits were made by; empty where there is none.
+    wording: the vocabulary that the observations are told in; empty for the usual one.
     """
 
     sources: tuple[Source, ...] = ()
@@ -41,6 +42,7 @@ class Provenance:
     media_sha256: tuple[str, ...] = ()
     speaker: str = ""
     dialogue: str = ""
+    wording: str = ""
 
 
 @dataclass(frozen=True, slots=True)

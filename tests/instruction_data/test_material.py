@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,13 +14,17 @@ import pytest
 from affectgpt.appraise.prototypes import appraise
 from affectgpt.corpora import Example
 from affectgpt.errors import InputError, OptionError, UnreadableMedia
-from affectgpt.records import Modality, Transcript, TranscriptSource, Utterance
-from affectgpt.textualize import Sensed, tell
+from affectgpt.grounding import check
+from affectgpt.parsing import parse_text
+from affectgpt.records import Explanation, Modality, Transcript, TranscriptSource, Utterance, Verdict
+from affectgpt.textualize import Sensed, restate, tell
 from instruction_data.build import build
+from instruction_data.composer import compose
 from instruction_data.degrading import unfold, worsen_face, worsen_voice
 from instruction_data.evidence import draw_face, draw_voice
 from instruction_data.material import KINDS, Material, Origin, Seen, gather, source_of
 from instruction_data.recipe import load_recipe
+from instruction_data.rewording import reword
 from instruction_data.scenes import Mix, Stage
 from instruction_data.splits import Splitter
 from instruction_data.store import read_rows
@@ -184,6 +189,35 @@ def test_agreeing_and_conflicting_scenes_both_occur() -> None:
     assert any(s.label for s in felt)
     assert any(appraise(s.observations, s.words).conflicts for s in scenes)
     assert len([s for s in scenes if replace(s).observations.left_out]) > 0
+
+
+def test_a_second_vocabulary_changes_words_and_no_fact() -> None:
+    stage, n_lines = Stage(Material("train"), Mix()), 0
+    for seed in range(80):
+        scene = stage.draw(random.Random(seed))
+        other = reword(scene.observations)
+        assert appraise(other, scene.words) == appraise(scene.observations, scene.words)
+        for o, told in zip(scene.observations.items, other.items, strict=True):
+            numbers, changed = (
+                sorted(re.findall(r"\d+\.\d+", t.partition(", over this")[0])) for t in (o.text, told.text)
+            )
+            assert set(numbers) <= set(changed) | {f"{o.baseline}"}
+            assert o.is_missing or o.text != told.text
+            assert f"[{o.id}]" in restate(told)
+            n_lines += 1
+        answer = parse_text(compose(other, appraise(other, scene.words), random.Random(seed)))
+        assert isinstance(answer, Explanation)
+        assert all(c.verdict is Verdict.SUPPORTED for c in check(answer, other).claims), [
+            c for c in check(answer, other).claims if c.reason
+        ]
+    assert n_lines > 300
+
+
+def test_only_the_split_that_asks_for_it_is_reworded(tmp_path: Path) -> None:
+    given = [f"out={tmp_path / 'out'}", f"tracks={tmp_path}", "rows={train: 12, dev: 24}", "workers=1"]
+    out = build(load_recipe("drawn", [*given, "reworded={dev: 0.5}", "tasks={explain: 1}"]))
+    assert {r.provenance.wording for r in read_rows(out / "train.jsonl")} == {""}
+    assert {r.provenance.wording for r in read_rows(out / "dev.jsonl")} == {"", "second"}
 
 
 @pytest.mark.shared
