@@ -8,6 +8,7 @@ set gets no voice head.
 from __future__ import annotations
 
 import zlib
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from affectgpt import media
-from affectgpt.appraise.functionals import NAMES, functionals
+from affectgpt.appraise.functionals import FAMILIES, NAMES, NAMES_SHA256, functionals
 from affectgpt.appraise.heads import save_head
 from affectgpt.appraise.voice import bounded, standardised
 from affectgpt.corpora import Example, read_ravdess
@@ -30,7 +31,19 @@ from finetune.cards import making
 from finetune.channels import CHANNELS
 from finetune.fitting import Fit, Recipe, fit, temperature
 
-__all__ = ["Rows", "gather", "train"]
+__all__ = [
+    "CLEAN",
+    "Rows",
+    "filled",
+    "fit_nets",
+    "four",
+    "four_label",
+    "gather",
+    "held_out_speakers",
+    "recall",
+    "softmax",
+    "train",
+]
 
 N_FOLDS = 5
 N_NETS = 4
@@ -38,14 +51,15 @@ N_NETS = 4
 SHARE = 1 / 3
 """Of the clips that each change of channel is applied to."""
 RECIPE = Recipe(
-    "softmax", hidden=96, epochs=15, rate=4e-3, decay=0.03, dropout=0.2, hidden_dropout=0.5, smoothing=0.1, batch=64
+    "softmax", hidden=64, epochs=15, rate=4e-3, decay=0.03, dropout=0.4, hidden_dropout=0.5, smoothing=0.1, batch=64
 )
 GAIN_DB = 15.0
 LEVEL = "level"
 _PER_DB = 0.03 * float(np.log(10))
 LEVELS = {"level_db": 1.0} | dict.fromkeys(("loudness_p20", "loudness_p50", "loudness_p80", "loudness_mean"), _PER_DB)
 """The numbers that a gain of one dB moves, and by how much; it leaves the others as they are."""
-_CLEAN = "clean"
+CLEAN = "clean"
+"""The channel of the recordings as they are."""
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.intp]
@@ -71,7 +85,7 @@ class Rows:
 
     def at_other_levels(self, seed: int) -> Rows:
         """With every clean clip once more, turned up or down: one clip alone does not tell how near the mouth was."""
-        clean = self.channel == _CLEAN
+        clean = self.channel == CLEAN
         gain_db = np.random.default_rng([seed, len(CHANNELS)]).uniform(-GAIN_DB, GAIN_DB, int(clean.sum()))
         turned = self.x[clean].copy()
         for name, per_db in LEVELS.items():
@@ -103,7 +117,7 @@ def gather(folder: Path, seed: int = 0) -> Rows:
 
 
 def _plan(examples: Sequence[Example], seed: int) -> Iterator[tuple[Example, str]]:
-    yield from ((e, _CLEAN) for e in examples)
+    yield from ((e, CLEAN) for e in examples)
     for k, channel in enumerate(CHANNELS):
         drawn = np.random.default_rng([seed, k]).choice(len(examples), round(SHARE * len(examples)), replace=False)
         yield from ((examples[i], channel) for i in sorted(drawn.tolist()))
@@ -112,7 +126,7 @@ def _plan(examples: Sequence[Example], seed: int) -> Iterator[tuple[Example, str
 def _sound(example: Example, channel: str, seed: int) -> list[Waveform]:
     assert example.media is not None
     blocks = list(media.waveform(media.open_clip(example.media)))
-    if channel == _CLEAN or not blocks:
+    if channel == CLEAN or not blocks:
         return blocks
     draw = np.random.default_rng([seed, list(CHANNELS).index(channel), zlib.crc32(example.id.encode())])
     return [Waveform(CHANNELS[channel](np.concatenate([b.samples for b in blocks]), draw), blocks[0].rate_hz, 0.0)]
@@ -125,8 +139,8 @@ def train(shared: Path, out: Path, seed: int = 0, rows: Rows | None = None) -> N
         folds = held_out_speakers(given, seed)
         logits = np.full((len(given.x), len(load_lexicon().labels("ravdess8"))), np.nan)
         for held in folds:
-            logits[held] = fit_nets(given, ~held, seed)(_filled(given.x, given.x[~held])[held])
-        clean = given.channel == _CLEAN
+            logits[held] = fit_nets(given, ~held, seed)(filled(given.x, given.x[~held])[held])
+        clean = given.channel == CLEAN
         heat = temperature(logits[clean], given.label[clean], "softmax")
         found = fit_nets(given, np.ones(len(given.x), bool), seed)
         card = _card(name, found, seed) | {"temperature": heat, "metrics": judge(given, logits, folds, seed)}
@@ -141,15 +155,15 @@ def held_out_speakers(rows: Rows, seed: int) -> list[NDArray[np.bool_]]:
 
 def fit_nets(rows: Rows, kept: NDArray[np.bool_], seed: int, n_nets: int = N_NETS) -> Fit:
     """Networks of different draws on the kept rows, every feeling weighing alike, as one network."""
-    x, label = _filled(rows.x, rows.x[kept])[kept], rows.label[kept]
+    x, label = filled(rows.x, rows.x[kept])[kept], rows.label[kept]
     count = np.bincount(label, minlength=int(label.max()) + 1)
     weight = len(label) / (np.count_nonzero(count) * count[label])
     fits = [fit(x, label, replace(RECIPE, seed=seed * 100 + k), weight) for k in range(n_nets)]
     return _side_by_side(fits)
 
 
-def _filled(x: Floats, of: Floats) -> NDArray[np.float32]:
-    """Rows without gaps and outliers, by the mean and the deviation of the rows `of`."""
+def filled(x: Floats, of: Floats) -> NDArray[np.float32]:
+    """Rows (B, D) without gaps and outliers, by the mean and the deviation of the rows `of`."""
     return bounded(x, np.nanmean(of, axis=0), np.nanstd(of, axis=0)).astype(np.float32)
 
 
@@ -172,7 +186,7 @@ def judge(rows: Rows, logits: Floats, folds: Sequence[NDArray[np.bool_]], seed: 
 
     Each fold's probabilities use the temperature of the others, so that no speaker set its own.
     """
-    clean = rows.channel == _CLEAN
+    clean = rows.channel == CLEAN
     heated = np.full(logits.shape, np.nan)
     for held in folds:
         others = clean & ~held
@@ -186,7 +200,7 @@ def judge(rows: Rows, logits: Floats, folds: Sequence[NDArray[np.bool_]], seed: 
         "n": int(clean.sum()),
         "n_speakers": len(np.unique(rows.actor)),
     }
-    for channel in sorted(set(rows.channel.tolist()) - {_CLEAN}):
+    for channel in sorted(set(rows.channel.tolist()) - {CLEAN}):
         found[f"uar_{channel}"] = recall(rows, logits, rows.channel == channel)
     return found
 
@@ -223,5 +237,11 @@ def _card(name: str, found: Fit, seed: int) -> dict[str, Any]:
         "split": f"{N_FOLDS} folds of speakers, actors 01-20; the shipped weights are fitted on all",
         "classes": list(load_lexicon().labels("ravdess8")),
         "kind": "softmax",
-        "input": {"width": len(found.weights["mean"]), "reader": "librosa", "how": how, "names": list(NAMES)},
+        "input": {
+            "width": len(found.weights["mean"]),
+            "reader": "librosa",
+            "how": how,
+            "families": dict(Counter(FAMILIES.values())),
+            "names_sha256": NAMES_SHA256,
+        },
     }

@@ -2,22 +2,24 @@
 
 Five families, after Eyben et al. 2016 (IEEE Transactions on Affective Computing 7:190) and Schuller et al. 2013
 (ComParE, Interspeech): the melody, the loudness and its rhythm, the spectrum of the voiced frames, loudness as it
-is heard, and voice quality.
+is heard, and voice quality. A sixth, by far the largest, is how these move together (appraise/covariances.py).
 Pitch is in semitones and level in dB, so that a ratio is a difference: what a microphone or a throat adds once is then
 a constant, and most of the numbers (ranges, changes, spreads) do not hold it.
 """
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 
+from affectgpt.appraise.covariances import COUPLINGS, Frames, cosines, couplings, slopes
 from affectgpt.records import VoiceTrack
 
-__all__ = ["FAMILIES", "NAMES", "functionals"]
+__all__ = ["FAMILIES", "NAMES", "NAMES_SHA256", "functionals"]
 
 Floats = NDArray[np.float32]
 Mask = NDArray[np.bool_]
@@ -66,6 +68,10 @@ def functionals(track: VoiceTrack) -> NDArray[np.float64] | None:
     found.update(_loudness(track, talk, held, hop_s))
     found.update(_spectrum(bands, held, talk, track.level_db))
     found.update(_hearing(track.bands_db.astype(np.float32), held, talk, hop_s))
+    semitones = _semitones(track, voiced if has_pitch else np.zeros_like(talk))
+    level = np.maximum(track.level_db, track.level_db[held].max() - _REACH_DB)
+    frames = Frames(level, bands, track.bands_db.astype(np.float32), semitones, talk)
+    found.update(zip(COUPLINGS, couplings(frames), strict=True))
     found.update((name, track.measures[name]) for name in _QUALITY if name in track.measures)
     row = np.array([found.get(name, np.nan) for name in NAMES])
     return np.where(np.isfinite(row), row, np.nan)
@@ -89,7 +95,7 @@ def _limited(bands: Floats, voiced: Mask) -> Floats:
 
 
 def _melody(track: VoiceTrack, voiced: Mask, talk: Mask, hop_s: float) -> Iterator[tuple[str, float]]:
-    semitones = 12 * np.log2(np.where(voiced, track.f0_hz, np.nan) / _PITCH_ZERO_HZ)
+    semitones = _semitones(track, voiced)
     held = semitones[voiced]
     p05, p20, p50, p80, p95 = np.percentile(held, [5, 20, 50, 80, 95])
     yield from zip(("f0_p20", "f0_p50", "f0_p80"), (p20, p50, p80), strict=True)
@@ -113,6 +119,10 @@ def _melody(track: VoiceTrack, voiced: Mask, talk: Mask, hop_s: float) -> Iterat
     yield "unvoiced_run_spread_s", gaps.std() if len(gaps) else 0.0
     yield "voiced_runs_hz", len(runs) / spoken_s
     yield "f0_with_level", _correlation(held, track.level_db[voiced])
+
+
+def _semitones(track: VoiceTrack, voiced: Mask) -> Floats:
+    return np.asarray(12 * np.log2(np.where(voiced, track.f0_hz, np.nan) / _PITCH_ZERO_HZ), np.float32)
 
 
 def _thirds(name: str, values: Floats) -> Iterator[tuple[str, float]]:
@@ -167,8 +177,8 @@ def _modulation(level: Floats, hop_s: float) -> Iterator[tuple[str, float]]:
 
 
 def _spectrum(bands: Floats, voiced: Mask, talk: Mask, level: Floats) -> Iterator[tuple[str, float]]:
-    cepstra = bands @ _cosines(bands.shape[1]).T
-    moving = _movement(cepstra)[voiced]
+    cepstra = bands @ cosines(bands.shape[1], _N_CEPSTRA).T
+    moving = slopes(cepstra)[voiced]
     held = cepstra[voiced]
     for name, values in (("mean", held.mean(0)), ("spread", held.std(0)), ("movement", moving.std(0))):
         yield from ((f"cepstrum_{i + 1}_{name}", v) for i, v in enumerate(values))
@@ -187,18 +197,6 @@ def _spectrum(bands: Floats, voiced: Mask, talk: Mask, level: Floats) -> Iterato
     yield "unvoiced_balance", (balance[unvoiced].mean() - balance[voiced].mean()) if unvoiced.sum() >= 10 else 0.0
     flux = np.sqrt((np.diff(bands, axis=0) ** 2).mean(1))
     yield "flux", flux[voiced[1:]].mean()
-
-
-def _cosines(n_bands: int) -> Floats:
-    """(12, M): the cosine transform that turns mel bands into cepstra 1 to 12 (Davis & Mermelstein 1980)."""
-    centre = (np.arange(n_bands) + 0.5) / n_bands
-    return np.asarray(np.cos(np.pi * np.outer(np.arange(1, _N_CEPSTRA + 1), centre)) * 2 / n_bands, np.float32)
-
-
-def _movement(values: Floats) -> Floats:
-    """Slope over five frames (Furui 1986)."""
-    padded = np.pad(values, ((2, 2), (0, 0)), mode="edge")
-    return np.asarray((2 * (padded[4:] - padded[:-4]) + padded[3:-1] - padded[1:-3]) / 10, np.float32)
 
 
 # ---------------------------------------------------------------- loudness as it is heard
@@ -258,8 +256,11 @@ def _names() -> Iterator[tuple[str, str]]:
     yield from ((name, "spectrum") for name, _ in _spectrum(bands, every, every, track.level_db))
     yield from ((name, "hearing") for name, _ in _hearing(bands, every, every, 0.01))
     yield from ((name, "quality") for name in _QUALITY)
+    yield from ((name, "coupling") for name in COUPLINGS)
 
 
 FAMILIES: dict[str, str] = dict(_names())
 """Family of every number by its name, in order."""
 NAMES: tuple[str, ...] = tuple(FAMILIES)
+NAMES_SHA256 = hashlib.sha256("\n".join(NAMES).encode()).hexdigest()
+"""What a card says of the numbers that its head was fitted on: with other names, or in another order, it is refused."""

@@ -2,7 +2,7 @@
 
 Two heads of the default set. `voice_raw` reads one clip alone. `voice_normalised` reads several clips of one speaker,
 each number as its distance from that speaker's own mean in that speaker's own deviations, which takes away the throat,
-the microphone and the room; on speakers that were not trained on it is the better by several points (see the cards).
+the microphone and the room; on speakers that were not trained on it is the better by eight points (see the cards).
 Both were fitted on acted English speech under a licence for non-commercial use. The permissive set has no voice head:
 there the prototypes of the literature stand in, which are weaker.
 """
@@ -15,10 +15,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from affectgpt.appraise.functionals import functionals
+from affectgpt.appraise.functionals import NAMES_SHA256, functionals
 from affectgpt.appraise.heads import Head, load_head
 from affectgpt.appraise.prototypes import read_voice, weigh
 from affectgpt.emotions import load_lexicon
+from affectgpt.errors import ModelError
 from affectgpt.records import EmotionDistribution, Modality, Observation, VoiceTrack
 
 __all__ = ["LEAST_CLIPS", "VoiceAppraiser", "bounded", "standardised"]
@@ -87,6 +88,8 @@ def bounded(rows: Rows, mean: NDArray[Any], scale: NDArray[Any]) -> Rows:
 
 
 def _through(head: Head, rows: Rows) -> Rows:
+    if head.card["input"].get("names_sha256") != NAMES_SHA256:
+        raise ModelError(f"head {head.name} was fitted on other numbers of a voice", "reinstall, or retrain it")
     return head.probabilities(bounded(rows, head.mean, head.scale))
 
 

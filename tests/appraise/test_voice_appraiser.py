@@ -8,7 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from affectgpt.appraise.functionals import NAMES, functionals
+from affectgpt.appraise.covariances import COUPLINGS
+from affectgpt.appraise.functionals import NAMES, NAMES_SHA256, functionals
+from affectgpt.appraise.heads import load_head
 from affectgpt.appraise.voice import LEAST_CLIPS, VoiceAppraiser, bounded, standardised
 from affectgpt.emotions import load_lexicon
 from affectgpt.records import Interval, VoiceTrack
@@ -61,6 +63,13 @@ class TestFunctionals:
         found = dict(zip(NAMES, row, strict=True))
         assert np.isnan(found["f0_p50"])
         assert np.isfinite(found["cepstrum_1_mean"])
+
+    def test_without_pitch_the_couplings_of_the_others_remain(self) -> None:
+        row = functionals(made_track(voiced=False))
+        assert row is not None
+        known = {n: np.isfinite(v) for n, v in zip(NAMES, row, strict=True) if n in COUPLINGS}
+        assert not any(v for n, v in known.items() if n.startswith("melody_"))
+        assert all(v for n, v in known.items() if not n.startswith("melody_"))
 
     def test_voice_where_no_speech_was_detected_is_read(self) -> None:
         assert functionals(replace(made_track(), speech=())) is not None
@@ -122,11 +131,22 @@ class TestReading:
             assert together.probabilities == pytest.approx(alone.probabilities, abs=1e-5)
 
 
+@pytest.mark.parametrize("permissive", [False, True])
 class TestOneSpeaker:
-    """The prototypes' reading: it needs no head that is fitted on speakers' own clips."""
+    def test_every_clip_is_read_against_all(self, permissive: bool) -> None:
+        tracks = [made_track(seed, 120 + 10 * seed) for seed in range(LEAST_CLIPS)]
+        voice = VoiceAppraiser(permissive)
+        together = voice.normalised(tracks)
+        assert len(together) == len(tracks)
+        for read, track in zip(together, tracks, strict=True):
+            alone = voice.read(track)
+            assert read is not None
+            assert alone is not None
+            assert sum(read.probabilities.values()) == pytest.approx(1.0)
+            assert read.probabilities != pytest.approx(alone.probabilities, abs=1e-3)
 
-    def test_one_speakers_gain_does_not_matter(self) -> None:
-        voice = VoiceAppraiser(permissive=True)
+    def test_one_speakers_gain_does_not_matter(self, permissive: bool) -> None:
+        voice = VoiceAppraiser(permissive)
         near = voice.normalised([made_track(seed, 120 + 10 * seed) for seed in range(LEAST_CLIPS)])
         far = voice.normalised([made_track(seed, 120 + 10 * seed, -6.0) for seed in range(LEAST_CLIPS)])
         for a, b in zip(near, far, strict=True):
@@ -134,11 +154,28 @@ class TestOneSpeaker:
             assert b is not None
             assert a.probabilities == pytest.approx(b.probabilities, abs=0.02)
 
-    def test_the_unread_keep_their_place(self) -> None:
+    def test_the_order_of_the_clips_does_not_matter(self, permissive: bool) -> None:
+        tracks, voice = [made_track(seed, 120 + 10 * seed) for seed in range(LEAST_CLIPS)], VoiceAppraiser(permissive)
+        for a, b in zip(voice.normalised(tracks), reversed(voice.normalised(tracks[::-1])), strict=True):
+            assert a is not None
+            assert b is not None
+            assert a.probabilities == pytest.approx(b.probabilities, abs=1e-5)
+
+    def test_the_unread_keep_their_place(self, permissive: bool) -> None:
         empty = replace(made_track(voiced=False), speech=(), z={}, measures={})
-        read = VoiceAppraiser(permissive=True).normalised([empty, *(made_track(s) for s in range(LEAST_CLIPS))])
+        read = VoiceAppraiser(permissive).normalised([empty, *(made_track(s) for s in range(LEAST_CLIPS))])
         assert read[0] is None
         assert all(r is not None for r in read[1:])
+
+    def test_no_clips_give_no_readings(self, permissive: bool) -> None:
+        assert VoiceAppraiser(permissive).normalised([]) == []
+
+
+@pytest.mark.parametrize("name", ["voice_raw", "voice_normalised"])
+def test_a_head_reads_the_numbers_that_a_voice_gives(name: str) -> None:
+    head = load_head(name)
+    assert head.card["input"]["names_sha256"] == NAMES_SHA256
+    assert head.width == len(NAMES)
 
 
 @pytest.mark.shared
