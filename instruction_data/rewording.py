@@ -1,7 +1,7 @@
 """The same observations in a second vocabulary, which no training row uses.
 
-It shows whether a model reads evidence, or lines that it knows. Names, classes and order change, the facts do not: every number, id and quote stays. An answer over these lines restates
-them by the same rules as over the usual ones.
+It shows whether a model reads evidence, or lines that it knows. Names, classes and order change, the facts do not:
+every number, id and quote stays. An answer over these lines restates them by the same rules as over the usual ones.
 """
 
 from __future__ import annotations
