@@ -1,4 +1,4 @@
-"""How fast rows are built, printed as JSON: made-up evidence, on one process and on all cores, the sources' reading aside.
+"""How fast rows are built, printed as JSON: made-up evidence, on one process and on all cores.
 
 python tests/bench/bench_data.py
 """
@@ -30,7 +30,7 @@ def rows_per_second(recipe: str, workers: int) -> float:
         given = [f"out={folder}/out", f"tracks={folder}/t", f"rows={{train: {ROWS}}}", f"workers={workers}"]
         begun_all = time.perf_counter()
         build(load_recipe("drawn", [*given, recipe]), told)
-        assert sum(1 for _ in Path(folder, "out", "train.jsonl").open(encoding="utf-8")) == ROWS
+        assert Path(folder, "out", "train.jsonl").read_bytes().count(b"\n") == ROWS
         # The first chunk is made before the build tells of any: it is counted in.
         return ROWS / (ended - min(begun, begun_all + 0.1))
 
