@@ -14,7 +14,9 @@ from functools import cache
 from importlib.resources import files
 from typing import Any, Literal
 
-__all__ = ["CueVocabulary", "FaceCue", "FaceLevel", "VoiceCue", "VoiceLevel", "load_cues", "unit_of"]
+from affectgpt.records import Observation
+
+__all__ = ["CueVocabulary", "FaceCue", "FaceLevel", "VoiceCue", "VoiceLevel", "load_cues", "noun_phrase", "unit_of"]
 
 VoiceLevel = Literal["much lower", "lower", "near", "higher", "much higher"]
 
@@ -98,6 +100,17 @@ class CueVocabulary:
         if z > 0:
             return "much higher" if z >= self.voice_much_sd else "higher"
         return "much lower" if z <= -self.voice_much_sd else "lower"
+
+
+def noun_phrase(o: Observation) -> str:
+    """What was observed as a noun phrase: `raised cheeks`, `a much higher pitch`, `the words`."""
+    cues, unit = load_cues(), unit_of(o.cue)
+    if unit is not None:
+        return cues.face[unit].noun
+    if o.cue not in cues.voice:
+        return "the words"
+    cue = cues.voice[o.cue]
+    return f"a {cue.adjective(o.level or 'near')} {cue.noun}"
 
 
 def unit_of(cue: str) -> int | None:

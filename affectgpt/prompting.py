@@ -17,6 +17,7 @@ from typing import Any
 import yaml
 
 from affectgpt.answers import FORMS, answer_schema
+from affectgpt.cues import noun_phrase
 from affectgpt.errors import PromptError
 from affectgpt.records import Appraisal, Message, Modality, Observations, Prompt
 
@@ -83,7 +84,7 @@ def appraisal_lines(appraisal: Appraisal | None, observations: Observations) -> 
     fused = appraisal.fused
     ranked = sorted(fused.probabilities, key=lambda label: -fused.probabilities[label])[:SHORTLIST]
     listed = ", ".join(f"{label} {fused.probabilities[label]:.2f}" for label in ranked)
-    channels = ", ".join(_channel(m, appraisal, observations) for m in Modality if observations.of(m))
+    channels = "; ".join(_channel(m, appraisal, observations) for m in Modality if observations.of(m))
     # Adding zero turns -0.0 into 0.0.
     v, a, d = (round(x, 1) + 0.0 for x in (fused.valence, fused.arousal, fused.dominance))
     lines = [
@@ -95,10 +96,14 @@ def appraisal_lines(appraisal: Appraisal | None, observations: Observations) -> 
 
 
 def _channel(modality: Modality, appraisal: Appraisal, observations: Observations) -> str:
-    """`face happy [F1] [F2]`, or `voice unknown [M1]`."""
-    read = appraisal.by_modality.get(modality.value)
-    ids = appraisal.carried_by.get(modality.value, ()) if read else [o.id for o in observations.of(modality)][:1]
-    return " ".join([_CHANNELS[modality.value], read.top if read else "unknown", *(f"[{i}]" for i in ids)])
+    """`face happy: raised lip corners [F1], raised cheeks [F2]`, `face neutral [F1] [F2]`, or `voice unknown [M1]`."""
+    read, known, name = appraisal.by_modality.get(modality.value), observations.by_id(), _CHANNELS[modality.value]
+    if read is None:
+        return f"{name} unknown [{observations.of(modality)[0].id}]"
+    carriers = [known[i] for i in appraisal.carried_by.get(modality.value, ())]
+    if read.top == "neutral" or modality is Modality.SPEECH or any(o.is_missing for o in carriers):
+        return " ".join([name, read.top, *(f"[{o.id}]" for o in carriers)])
+    return f"{name} {read.top}: {', '.join(f'{noun_phrase(o)} [{o.id}]' for o in carriers)}"
 
 
 class PromptLibrary:

@@ -25,7 +25,7 @@ def test_the_rendered_explain_prompt_is_the_golden_one(repo: Path) -> None:
     rendered = "\n\n".join(f"<{m.role}>\n{m.content}" for m in prompt.messages)
     golden = repo / "tests" / "goldens" / "explain_prompt.txt"
     assert rendered + "\n" == golden.read_text(encoding="utf-8"), "if the change is meant, raise the prompt's version"
-    assert (prompt.prompt_id, prompt.version) == ("explain", "2")
+    assert (prompt.prompt_id, prompt.version) == ("explain", "3")
     assert prompt.schema is not None
 
 
@@ -83,7 +83,7 @@ def test_the_appraisal_is_shown_with_a_way_out_and_its_conflicts() -> None:
     lines = appraisal_lines(appraise(seen), seen).splitlines()
     assert lines[0].startswith("Shortlist: angry 0.")
     assert lines[0].endswith(", or none of these")
-    assert lines[2] == "By channel: face happy [F1], voice unknown [M1], words angry [S1]"
+    assert lines[2] == "By channel: face happy: raised lip corners [F1]; voice unknown [M1]; words angry [S1]"
     assert lines[3] == "Conflict: face seems happy, speech seems angry"
     assert appraisal_lines(None, Observations(())) == "Shortlist: none, there is no evidence"
 
