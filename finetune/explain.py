@@ -56,10 +56,13 @@ class Recipe:
     save_steps: int = 50
 
 
-def train(recipe: Recipe, data: Path, out: Path, resume: bool = False) -> Path:
-    """Train on `data`/train.jsonl, watch `data`/dev.jsonl, and seal the adapter folder `out`/adapter; returns it."""
+def train(recipe: Recipe, data: Path, out: Path, resume: bool = False, start: Path | None = None) -> Path:
+    """Train on `data`/train.jsonl, watch `data`/dev.jsonl, and seal the adapter folder `out`/adapter; returns it.
+
+    `start` is an adapter folder whose weights are gone on from, with a fresh optimiser.
+    """
     import torch
-    from peft import LoraConfig, get_peft_model
+    from peft import LoraConfig
     from transformers import AutoModelForCausalLM, TrainingArguments
 
     # The softmax over 49,152 tokens of a model that has learned its form is mostly denormal, and those are slow. Set
@@ -100,7 +103,7 @@ def train(recipe: Recipe, data: Path, out: Path, resume: bool = False) -> Path:
         dataloader_pin_memory=False,
     )
     trainer = _answer_trainer()(
-        model=get_peft_model(model, lora),
+        model=_adapted(model, lora, start),
         args=settings,
         train_dataset=_by_length(rows["train"], recipe),
         eval_dataset=rows["dev"],
@@ -109,6 +112,20 @@ def train(recipe: Recipe, data: Path, out: Path, resume: bool = False) -> Path:
     began = time.monotonic()
     trainer.train(resume_from_checkpoint=resume)
     return _seal(trainer, recipe, base, out, splits, time.monotonic() - began)
+
+
+def _adapted(model: Any, lora: Any, start: Path | None) -> Any:
+    """The model with new low-rank matrices, or with those of `start`, every one of them."""
+    from peft import get_peft_model, set_peft_model_state_dict
+    from safetensors.torch import load_file
+
+    adapted = get_peft_model(model, lora)
+    if start is not None:
+        found = set_peft_model_state_dict(adapted, load_file(start / adapter.WEIGHTS))
+        lacking = [name for name in found.missing_keys if "lora_" in name]
+        if lacking or found.unexpected_keys:
+            raise OptionError(f"{start} does not fit this recipe", "start from an adapter of the same rank")
+    return adapted
 
 
 def _answer_trainer() -> Any:
@@ -245,12 +262,13 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="folder with train.jsonl and dev.jsonl")
     parser.add_argument("--out", type=Path, required=True, help="folder for checkpoints and the adapter")
     parser.add_argument("--ship", action="store_true", help="put the result in the place of the shipped adapter")
+    parser.add_argument("--start", type=Path, help="an adapter folder to go on from")
     parser.add_argument("--resume", action="store_true", help="go on from the last checkpoint in --out")
     for name, value in asdict(Recipe()).items():
         parser.add_argument(f"--{name.replace('_', '-')}", type=type(value), default=value)
     given = vars(parser.parse_args())
-    data, out, resume, is_shipped = (given.pop(name) for name in ("data", "out", "resume", "ship"))
-    folder = train(Recipe(**given), data, out, resume)
+    data, out, resume, start, is_shipped = (given.pop(name) for name in ("data", "out", "resume", "start", "ship"))
+    folder = train(Recipe(**given), data, out, resume, start)
     log.info("adapter in %s", folder)
     if is_shipped:
         ship(folder)
