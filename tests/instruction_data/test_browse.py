@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import shutil
 import urllib.error
 import urllib.request
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -95,6 +97,52 @@ def test_damaged_rows_are_told_and_absent_ones_refused(data: Path, tmp_path: Pat
     with pytest.raises(InputError, match="holds no rows"):
         Browser(tmp_path / "empty.jsonl")
     assert json.dumps(browser.row(0))
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Any]:
+    pytest.importorskip("selenium")
+    from selenium import webdriver
+    from selenium.webdriver.chrome.service import Service
+
+    binary, driver = shutil.which("chromium") or shutil.which("google-chrome"), shutil.which("chromedriver")
+    if not binary or not driver:
+        pytest.skip("no chromium and driver")
+    options = webdriver.ChromeOptions()
+    options.binary_location = binary
+    for argument in ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu"):
+        options.add_argument(argument)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    session = webdriver.Chrome(options=options, service=Service(driver))
+    yield session
+    session.quit()
+
+
+@pytest.mark.slow
+@pytest.mark.browser
+def test_the_page_pages_lights_citations_and_drops_by_key(chromium: Any, data: Path) -> None:
+    from selenium.webdriver.common.by import By
+    from selenium.webdriver.common.keys import Keys
+    from selenium.webdriver.support.ui import WebDriverWait
+
+    browser = Browser(data)
+    with browser.serve() as url:
+        chromium.get(url)
+        wait, body = WebDriverWait(chromium, 20), chromium.find_element(By.TAG_NAME, "body")
+        wait.until(lambda d: d.find_element(By.ID, "name").text == browser.row(0)["row"]["id"])
+        body.send_keys(Keys.ARROW_RIGHT)
+        wait.until(lambda d: d.find_element(By.ID, "name").text == browser.row(1)["row"]["id"])
+        cited = chromium.find_elements(By.CSS_SELECTOR, "#asked a.cite")
+        if cited:
+            cited[0].click()
+            assert chromium.find_elements(By.CSS_SELECTOR, ".cite.lit")
+        body.send_keys("d")
+        wait.until(lambda d: d.find_element(By.ID, "name").text == browser.row(2)["row"]["id"])
+        assert browser.decisions == {browser.row(1)["row"]["id"]: "drop"}
+        chromium.find_element(By.ID, "finish").click()
+        browser.wait()
+    severe = [e["message"] for e in chromium.get_log("browser") if e["level"] == "SEVERE"]
+    assert [m for m in severe if "favicon" not in m] == []
 
 
 # ---------------------------------------------------------------- the commands
