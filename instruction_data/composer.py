@@ -17,7 +17,7 @@ from instruction_data.discourse import SECOND_READING, interpret
 
 __all__ = ["VERSION", "compose", "conclude", "strength"]
 
-VERSION = "2"
+VERSION = "3"
 """Raised with every change of what the same evidence and seed are told as; it stands in each row's provenance."""
 
 

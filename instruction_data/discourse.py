@@ -68,6 +68,7 @@ class _Plan:
     def told(self) -> list[str]:
         """The sentences in their order."""
         told = readings(self.observations, self.appraisal)
+        place = self._thesis_place(told)
         if self.style.shuffled:
             self.teller.rng.shuffle(told)
         pair = self._conflicting(told)
@@ -80,8 +81,9 @@ class _Plan:
         else:
             said, related = self._readings(told), self._relation(told)
         blocks = {"readings": said, "relation": related, "missing": self._missing(), "thin": self._thin()}
-        blocks["close"] = [*self._thesis("last", "therefore"), *self._close()]
-        return [*self._thesis("first", "said"), *(s for name in self.style.order for s in blocks[name])]
+        blocks["close"] = [*(self._thesis("therefore") if place == "last" else []), *self._close()]
+        told_first = self._thesis("said") if place == "first" else []
+        return [*told_first, *(s for name in self.style.order for s in blocks[name])]
 
     def _is_short(self) -> bool:
         """Whether channels are told together: always where the style is brief, sometimes where it is plain."""
@@ -177,10 +179,14 @@ class _Plan:
             return [self.teller.say("close", "alternative", noun=self.teller.noun(others[0]))]
         return [self.teller.say("close", "firm")]
 
-    def _thesis(self, place: str, form: str) -> list[str]:
-        """The label in so many words, where the style puts it: before everything, or before the second reading."""
-        if self.style.thesis != place or self.conclusion.label is None:
-            return []
+    def _thesis_place(self, told: Sequence[Reading]) -> str:
+        """Where the label is said in so many words: where the style has it, and always where no channel says it."""
+        if self.style.thesis or any(r.is_clear and r.top == self.conclusion.label for r in told):
+            return self.style.thesis
+        return self.teller.rng.choice(("first", "last"))
+
+    def _thesis(self, form: str) -> list[str]:
+        assert self.conclusion.label is not None
         noun, word = self.teller.noun(self.conclusion.label), self.conclusion.emotions[0]
         return [self.teller.say("thesis", form, noun=noun, word=word)]
 

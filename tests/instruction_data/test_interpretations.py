@@ -85,6 +85,14 @@ def test_the_second_reading_is_never_the_label() -> None:
     assert n > 20
 
 
+def test_the_label_is_said_by_a_channel_or_in_so_many_words() -> None:
+    for scene, read, text in told():
+        told_ = conclude(scene.observations, read)
+        if told_.label is not None:
+            words = [*grammar()["nouns"][told_.label], told_.emotions[0]]
+            assert any(w.lower() in text.lower() for w in words), (told_.label, text)
+
+
 def test_the_side_that_a_conflict_is_decided_for_is_the_label() -> None:
     n = 0
     for scene, read, text in told():
