@@ -16,6 +16,7 @@ from typing import Any, Literal, Protocol
 
 from affectgpt.appraise.prototypes import appraise
 from affectgpt.emotions import load_lexicon
+from affectgpt.errors import MissingDependency
 from affectgpt.grounding import check
 from affectgpt.parsing import citations, parse_text
 from affectgpt.records import Explanation, Observations, Verdict
@@ -217,6 +218,10 @@ def is_in(language: str, text: str) -> bool:
 
 @cache
 def _identifier() -> Any:
-    from py3langid.langid import MODEL_FILE, LanguageIdentifier
-
+    try:
+        from py3langid.langid import MODEL_FILE, LanguageIdentifier
+    except ImportError:
+        raise MissingDependency(
+            "telling languages apart needs py3langid", "pip install 'affectgpt[data]', or set filters.language="
+        ) from None
     return LanguageIdentifier.from_pickled_model(MODEL_FILE, norm_probs=True)

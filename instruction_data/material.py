@@ -102,9 +102,11 @@ class Material:
         """Recordings with a voice, by basic label."""
         return _by_label(s for s in self.seen if s.voice is not None)
 
-    def both(self) -> list[Seen]:
-        """Recordings in which one person is both seen and heard."""
-        return [s for s in self.seen if s.face is not None and s.voice is not None]
+    def whole(self) -> list[Seen]:
+        """Recordings that may stand as they are: clips, even silent ones, and whatever both shows and lets hear."""
+        is_clip = ("clips", "own")
+        evident = [s for s in self.seen if s.face is not None or s.voice is not None]
+        return [s for s in evident if s.source in is_clip or (s.face is not None and s.voice is not None)]
 
 
 def gather(

@@ -7,6 +7,7 @@ import hashlib
 import numpy as np
 from numpy.typing import NDArray
 
+from affectgpt.errors import MissingDependency
 from instruction_data.splits import fold
 
 __all__ = ["Repeats"]
@@ -50,9 +51,17 @@ class Repeats:
 
 
 def sketch_of(words: list[str]) -> NDArray[np.uint32]:
-    """The MinHash of a text's shingles: 64 numbers, equal in as many places as the two texts are alike."""
-    from datasketch import MinHash
+    """The MinHash of a text's shingles: 64 numbers, equal in as many places as the two texts are alike.
 
+    Raises:
+        MissingDependency: datasketch is not installed.
+    """
+    try:
+        from datasketch import MinHash
+    except ImportError:
+        raise MissingDependency(
+            "finding near-duplicates needs datasketch", "pip install 'affectgpt[data]', or set filters.near=0"
+        ) from None
     shingles = {" ".join(words[i : i + SHINGLE]).encode() for i in range(max(1, len(words) - SHINGLE + 1))}
     sketch = MinHash(N_PERMUTATIONS, seed=1, hashfunc=_hash32)
     sketch.update_batch(list(shingles))

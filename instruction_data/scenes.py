@@ -51,7 +51,7 @@ class Mix:
     """How scenes are put together. Every number is a share in [0, 1].
 
     real: of parts that are taken from a recording where there is one of the wanted feeling.
-    whole: of scenes that are one clip in which one person is seen and heard.
+    whole: of scenes that are one clip, as it is.
     agree: of parts that show the scene's feeling; conflict: that show another one; the rest show next to nothing.
     degraded: of parts that are made worse.
     unasked: of scenes in which a modality that is absent is not reported as missing.
@@ -114,7 +114,7 @@ class Stage:
         """`reworded`: share of scenes that are told in the second vocabulary."""
         self._mix, self._reworded = mix, reworded
         self._quotes, self._faces, self._voices = material.quotes(), material.faces(), material.voices()
-        self._both = material.both()
+        self._whole = material.whole()
         self._labels = tuple(load_lexicon().labels("basic8"))
         self._spoken = [label for label in self._labels if self._quotes[label]]
         weights = mix.weights()
@@ -125,7 +125,7 @@ class Stage:
 
     def draw(self, rng: random.Random) -> StagedScene:
         """One scene; the same generator gives the same."""
-        if self._both and rng.random() < self._mix.whole:
+        if self._whole and rng.random() < self._mix.whole:
             return self._clip(rng)
         present = rng.choices(self._sets, weights=self._weights)[0]
         felt = rng.choice(self._labels)
@@ -145,9 +145,9 @@ class Stage:
         return self._staged(rng, Sensed(face, voice, transcript), words, parts)
 
     def _clip(self, rng: random.Random) -> StagedScene:
-        """A recording in which one person is both seen and heard, with the words of its subtitles."""
-        seen = rng.choice(self._both)
-        parts = [_part(m, seen) for m in (_F, _V)]
+        """A recording as it is, with the words of its subtitles."""
+        seen = rng.choice(self._whole)
+        parts = [_part(m, seen) for m, track in ((_F, seen.face), (_V, seen.voice)) if track is not None]
         said = seen.recording.words
         if said is not None:
             parts.append(replace(_part(_S, seen), text=" ".join(u.text for u in said.utterances)))

@@ -8,6 +8,7 @@ from functools import cache
 
 from affectgpt.cues import load_cues
 from affectgpt.emotions import load_lexicon
+from affectgpt.errors import MissingDependency
 from instruction_data.sentences import CHANNEL, grammar
 
 __all__ = ["count_skeletons", "strip"]
@@ -36,10 +37,12 @@ def count_skeletons(texts: Iterable[str]) -> int:
     """Number of texts whose stripped form is like no earlier one's, by MinHash over word triples.
 
     Raises:
-        ModuleNotFoundError: datasketch is not installed.
+        MissingDependency: datasketch is not installed.
     """
-    from datasketch import MinHash, MinHashLSH
-
+    try:
+        from datasketch import MinHash, MinHashLSH
+    except ImportError:
+        raise MissingDependency("counting shapes needs datasketch", "pip install 'affectgpt[data]'") from None
     index, n = MinHashLSH(threshold=SAME, num_perm=N_PERMUTATIONS), 0
     for stripped in dict.fromkeys(map(strip, texts)):
         words = stripped.split()
