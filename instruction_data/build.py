@@ -45,6 +45,8 @@ Progress = Callable[[str, int, int], None]
 
 CHUNK = 32
 """Tries a process makes at a time; a teacher is asked for as many side by side as its engine allows."""
+REDRAWN = 8
+"""Draws for one try where the material gives nothing for its task."""
 MOST_TRIES = 40
 """Tries for each row wanted, after which a recipe is refused: its filters or its material do not give that many."""
 
@@ -217,7 +219,9 @@ def _make(bench: _Bench, start: int) -> list[Try]:
 def _draft(bench: _Bench, k: int) -> tuple[str, Draft | None, random.Random]:
     rng = random.Random(f"{bench.recipe.seed}/{bench.split}/{k}")
     task = rng.choices(list(bench.recipe.tasks), weights=list(bench.recipe.tasks.values()))[0]
-    return task, TASKS[task](rng, bench.workbench), rng
+    # A scene without a face has nothing to describe: another is drawn, so that the mix stays what the recipe says.
+    made = (TASKS[task](rng, bench.workbench) for _ in range(REDRAWN))
+    return task, next((draft for draft in made if draft is not None), None), rng
 
 
 def _judged(bench: _Bench, k: int, task: str, draft: Draft | None) -> Try:

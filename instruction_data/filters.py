@@ -186,6 +186,8 @@ class Filters:
         """
         cited, label = set(citations(answer.interpretation)), answer.conclusion.label
         kept = Observations(tuple(o for o in evidence.observations.items if o.id in cited))
+        if all(o.is_missing or o.id in cited for o in evidence.observations.items) and evidence.label == label:
+            return True  # everything is cited: the reader would read the whole evidence again
         said = evidence.scene.words if any(o.quote for o in kept.items) else None
         return appraise(kept, said).fused.top == label
 
