@@ -38,6 +38,11 @@ _SCALE = re.compile(r"\b(?:of|out of)\s+5\b|/\s*5\b")
 _ALTERNATIVE = re.compile(r"\b(?:alternative|alternatively|could also|might also|ruled out)\b", re.I)
 _CONFLICT = re.compile(r"\b(?:conflict|conflicts|contradict|contradicts|at odds)\b", re.I)
 _AGREEMENT = re.compile(r"\b(?:agree|agrees|same way|support each other|in line with each other)\b", re.I)
+_CHANNELS = {
+    "face": re.compile(r"\bfac(?:e|ial)\b", re.I),
+    "voice": re.compile(r"\b(?:voice|tone)\b", re.I),
+    "speech": re.compile(r"\b(?:words?|said|speech)\b", re.I),
+}
 _ABSENCE = re.compile(
     r"\b(?:no|not|without|nothing|never|missing|unknown|absent|unreliable|lacks?|left out|turned away|cannot)\b", re.I
 )
@@ -77,11 +82,12 @@ def _check_coherence(claim: Claim, explanation: Explanation, appraisal: Appraisa
     if _ALTERNATIVE.search(text) and label and _named_emotions(text) == {label}:
         reason = f"offers {label}, the label itself, as an alternative"
     elif appraisal is not None and len(appraisal.by_modality) > 1:
-        tops = {read.top for read in appraisal.by_modality.values()} - {"neutral"}
-        if _CONFLICT.search(text) and not _ABSENCE.search(text) and len(tops) < 2:
+        tops = {m: read.top for m, read in appraisal.by_modality.items() if read.top != "neutral"}
+        named = {m: top for m, top in tops.items() if _CHANNELS[m].search(text)}
+        if _CONFLICT.search(text) and not _ABSENCE.search(text) and len({*tops.values()}) < 2:
             reason = "tells of a conflict, the channels show none"
-        elif _AGREEMENT.search(text) and appraisal.conflicts:
-            reason = f"tells of agreement, yet {appraisal.conflicts[0]}"
+        elif _AGREEMENT.search(text) and len({*named.values()}) > 1:
+            reason = f"tells of agreement, yet {', '.join(f'{m} seems {top}' for m, top in named.items())}"
     return CheckedClaim(claim, Verdict.CONTRADICTED, reason) if reason else None
 
 
