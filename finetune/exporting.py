@@ -12,12 +12,13 @@ from typing import Any
 from affectgpt.engines import adapter, embedded, models
 from affectgpt.errors import AffectError, ModelError, OptionError
 from finetune.config import Recipe, as_row
-from finetune.runs import Run
+from finetune.runs import Over, Run
 
-__all__ = ["CARD", "export", "merge", "seal"]
+__all__ = ["CARD", "export", "merge", "seal", "seal_again"]
 
 CARD = "README.md"
 DATA_CARD = "data_card.md"
+PART = ".adapter.part"
 
 
 def seal(trainer: Any, recipe: Recipe, run: Run) -> Path:
@@ -25,36 +26,58 @@ def seal(trainer: Any, recipe: Recipe, run: Run) -> Path:
 
     The folder appears whole, by a rename.
     """
-    place = models.resolve(recipe.model)[1]
-    part = run.folder / ".adapter.part"
+    part = run.folder / PART
     if run.is_main:
         shutil.rmtree(part, ignore_errors=True)
     trainer.save_model(str(part))
-    target = run.folder / "adapter"
     if run.is_main:
-        for extra in part.iterdir():
-            if extra.name not in (adapter.WEIGHTS, adapter.CONFIG):
-                extra.unlink()
-        _tidy_config(part / adapter.CONFIG, recipe)
-        base = models.config_file(place).parent
-        name = models.resolve(recipe.model)[0]
-        manifest = adapter.write_manifest(part, recipe.name, name, base, notes_of(recipe, run, trainer.model.config))
-        (part / CARD).write_text(card(manifest), "utf-8")
-        _copy_data_card(Path(recipe.data).expanduser(), part)
-        shutil.rmtree(target, ignore_errors=True)
-        part.rename(target)
+        _finish(part, recipe, run, getattr(trainer.model.config, "_commit_hash", None))
     trainer.accelerator.wait_for_everyone()
-    return target
+    return run.folder / "adapter"
 
 
-def notes_of(recipe: Recipe, run: Run, config: Any) -> dict[str, Any]:
+def seal_again(recipe: Recipe, run: Run, over: Over) -> Path:
+    """The adapter of a run that was over; made from its best checkpoint where it was not sealed any more."""
+    target = run.folder / "adapter"
+    try:
+        adapter.read_manifest(target)
+        return target
+    except ModelError:
+        part = run.folder / PART
+        if run.is_main:
+            run.finish(over.state, 0.0)
+            shutil.rmtree(part, ignore_errors=True)
+            part.mkdir()
+            for name in (adapter.WEIGHTS, adapter.CONFIG):
+                shutil.copyfile(over.best / name, part / name)
+            _finish(part, recipe, run, None)
+        return target
+
+
+def _finish(part: Path, recipe: Recipe, run: Run, revision: str | None) -> None:
+    """From peft's files to a sealed folder in its place."""
+    for extra in part.iterdir():
+        if extra.name not in (adapter.WEIGHTS, adapter.CONFIG):
+            extra.unlink()
+    _tidy_config(part / adapter.CONFIG, recipe)
+    name, place = models.resolve(recipe.model)
+    base = models.config_file(place).parent
+    manifest = adapter.write_manifest(part, recipe.name, name, base, notes_of(recipe, run, revision))
+    (part / CARD).write_text(card(manifest), "utf-8")
+    _copy_data_card(Path(recipe.data).expanduser(), part)
+    target = run.folder / "adapter"
+    shutil.rmtree(target, ignore_errors=True)
+    part.rename(target)
+
+
+def notes_of(recipe: Recipe, run: Run, revision: str | None) -> dict[str, Any]:
     """What a manifest tells of how the adapter was made."""
     told = ("data_sha256", "steps", "best_step", "metrics", "commit", "versions", "prompts", "rows", "tasks")
     # No path of the machine it was made on: hashes tell the rows, the base is named above.
     decided = {k: v for k, v in as_row(recipe).items() if k not in ("model", "data", "out")}
     return {
         "recipe": decided,
-        "base_revision": getattr(config, "_commit_hash", None) or recipe.revision,
+        "base_revision": revision or recipe.revision,
         **{key: run.notes.get(key) for key in told},
     }
 

@@ -40,7 +40,7 @@ def quiet() -> Iterator[None]:
         yield
 
 
-def need_packages(*names: str) -> None:
+def need_packages(*names: str, remedy: str = "pip install 'affectgpt[train]'") -> None:
     """Say what is missing before anything is loaded.
 
     Raises:
@@ -48,7 +48,7 @@ def need_packages(*names: str) -> None:
     """
     missing = [name for name in names if find_spec(name) is None]
     if missing:
-        raise MissingDependency(f"{missing[0]} is not installed", "pip install 'affectgpt[train]'")
+        raise MissingDependency(f"{missing[0]} is not installed", remedy)
 
 
 def device_of() -> str:

@@ -81,6 +81,8 @@ def inspect(recipe: Recipe, *, nf4_on_cpu: bool = False, take: Callable[[str, En
         ModelError: the base has no configuration or tokenizer.
     """
     need_packages("trl", "datasets")
+    for tracker in recipe.report_to:
+        need_packages(tracker, remedy=f"pip install {tracker}, or drop it from report_to")
     device = device_of()
     check_device(recipe, device, nf4_on_cpu=nf4_on_cpu)
     place = models.resolve(recipe.model)[1]

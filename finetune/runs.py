@@ -14,9 +14,9 @@ import platform
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import fields
+from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
@@ -53,6 +53,14 @@ DISTRIBUTIONS = (
     "tokenizers",
     "numpy",
 )
+
+
+@dataclass(frozen=True, slots=True)
+class Over:
+    """A training that took its last step: the trainer's state then, and the checkpoint that is its result."""
+
+    state: Any
+    best: Path
 
 
 class Run:
@@ -137,6 +145,24 @@ class Run:
         _write(self.folder / "history.jsonl", "".join(json.dumps(row) + "\n" for row in state.log_history))
         plot(state.log_history, self.folder)
 
+    def over(self) -> Over | None:
+        """What a training left that took its last step, whether or not it came to seal it; None where it goes on."""
+        from transformers import TrainerState
+
+        from finetune.trainer import last_whole
+
+        last, _ = last_whole(self.checkpoints)
+        if last is None:
+            return None
+        state = TrainerState.load_from_json(str(last / "trainer_state.json"))
+        control = state.stateful_callbacks.get("TrainerControl") or {}
+        is_stopped = bool((control.get("args") or {}).get("should_training_stop"))
+        if state.global_step < state.max_steps and not is_stopped:
+            return None
+        self.notes = _read_notes(self.folder)
+        best = self.checkpoints / Path(state.best_model_checkpoint or last).name
+        return Over(state, best)
+
     def finish(self, state: Any, seconds: float) -> None:
         """Write history and plots, and that the run is over."""
         if not self.is_main:
@@ -188,7 +214,12 @@ def best_metrics(history: list[dict[str, Any]], step: int | None) -> dict[str, f
     looks = [row for row in history if "eval_loss" in row]
     chosen = next((row for row in looks if row["step"] == step), looks[-1] if looks else {})
     skipped = ("runtime", "per_second", "num_tokens", "entropy")
-    return {k.removeprefix("eval_"): v for k, v in chosen.items() if k.startswith("eval_") and not k.endswith(skipped)}
+    # Sorted, as a state that was read back has them.
+    return {
+        k.removeprefix("eval_"): v
+        for k, v in sorted(chosen.items())
+        if k.startswith("eval_") and not k.endswith(skipped)
+    }
 
 
 def versions() -> dict[str, str]:
@@ -213,15 +244,18 @@ def _check_same(recipe: Recipe, folder: Path) -> None:
             raise OptionError(
                 f"{folder} holds a run with {f.name} {old!r}, now {new!r}", "name another out=, or give --fresh"
             )
-    notes: Mapping[str, Any] = {}
-    try:
-        notes = json.loads((folder / "run.json").read_text("utf-8"))
-    except (OSError, ValueError):
-        return
-    if notes.get("data_sha256") != data_sha256(recipe):
+    notes = _read_notes(folder)
+    if notes and notes.get("data_sha256") != data_sha256(recipe):
         raise OptionError(
             f"{folder} holds a run over other rows than {recipe.data} has now", "give --fresh, or another out="
         )
+
+
+def _read_notes(folder: Path) -> dict[str, Any]:
+    try:
+        return dict(json.loads((folder / "run.json").read_text("utf-8")))
+    except (OSError, ValueError):
+        return {}
 
 
 def _step_of(checkpoint: str | None) -> int | None:

@@ -21,7 +21,7 @@ from affectgpt.errors import AffectError, OptionError
 from finetune import exporting, preflight
 from finetune.config import Recipe, load_recipe
 from finetune.loading import device_of, is_distributed, load_base, load_tokenizer, lora_config, need_packages, quiet
-from finetune.rows import choose, read_rows
+from finetune.rows import choose, encode, read_rows
 from finetune.runs import Run, open_run
 
 __all__ = ["main", "train"]
@@ -63,6 +63,9 @@ def _train(recipe: Recipe, fresh: bool, tell: Callable[[str], None], doors: Door
 
         # Nobody may look for checkpoints while the main process still clears them away.
         PartialState(cpu=device_of() == "cpu").wait_for_everyone()
+    if over := run.over():
+        tell("this run was over already; --fresh trains anew")
+        return exporting.seal_again(recipe, run, over)
     with run.tokens() as sink:
         report = preflight.inspect(recipe, nf4_on_cpu=doors.nf4_on_cpu, take=sink)
     run.describe(report)
@@ -123,6 +126,7 @@ def _trainer(recipe: Recipe, run: Run, tell: Callable[[str], None]) -> Any:
         raise OptionError("answers cannot be written while the weights are sharded", "set n_answers=0")
     if recipe.n_answers:
         rows = read_rows(Path(recipe.data).expanduser() / "dev.jsonl")
+        rows = (row for row in rows if len(encode(row, tokenizer).input_ids) <= recipe.max_length)
         chosen = list(choose(rows, recipe.tasks, recipe.n_answers, recipe.seed))
         trainer.look = Examiner(chosen, tokenizer, recipe.answer_tokens, run.folder / "answers")
     return trainer

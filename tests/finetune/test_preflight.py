@@ -11,7 +11,8 @@ from typer.testing import CliRunner
 
 from affectgpt.cli import app
 from affectgpt.engines import embedded, models
-from affectgpt.errors import OptionError
+from affectgpt.errors import MissingDependency, OptionError
+from affectgpt.prompting import PromptLibrary
 from finetune import sizing
 from finetune.config import load_recipe
 from finetune.loading import check_device
@@ -34,7 +35,7 @@ def test_a_clean_set_is_counted(tmp_path: Path) -> None:
         {"explain": 12},
         4,
     )
-    assert report.train.prompts == {"explain 2": 12}
+    assert report.train.prompts == {f"explain {PromptLibrary().get('explain').version}": 12}
     assert report.warnings == ()
     text = "\n".join(report.lines())
     assert "12 rows (explain 12)" in text
@@ -92,6 +93,11 @@ def test_what_only_a_gpu_can_do_is_refused_on_a_cpu(override: str, told: str) ->
     with pytest.raises(OptionError, match=told):
         check_device(recipe, "cpu")
     check_device(recipe, "cuda")
+
+
+def test_a_tracker_that_is_not_installed_is_named(tmp_path: Path) -> None:
+    with pytest.raises(MissingDependency, match="wandb is not installed; pip install wandb"):
+        inspect(tiny_recipe(tmp_path, "llama", "smollm2-135m", "report_to=wandb"))
 
 
 def test_parameters_are_those_of_the_real_model(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from affectgpt.engines import adapter
 from affectgpt.engines.engine import EngineOptions
 from affectgpt.engines.local import LocalEngine
 from affectgpt.errors import EngineError, OptionError
+from affectgpt.prompting import PromptLibrary
 from finetune.config import write_yaml
 from finetune.train import train
 
@@ -52,7 +53,7 @@ LONGER = (
 )
 
 
-JUDGED = (*LONGER, "n_answers=2", "answer_tokens=6")
+JUDGED = (*LONGER, "n_answers=2", "answer_tokens=6", "report_to=tensorboard")
 
 
 def test_a_run_leaves_what_decided_it_beside_the_result(finished: Path) -> None:
@@ -63,13 +64,14 @@ def test_a_run_leaves_what_decided_it_beside_the_result(finished: Path) -> None:
     assert set(notes["data_sha256"]) == {"train", "dev"}
     assert {"torch", "trl", "peft", "transformers", "python"} <= set(notes["versions"])
     assert len(notes["commit"]) == 40
-    assert notes["prompts"] == {"explain 2": 12}
+    assert notes["prompts"] == {f"explain {PromptLibrary().get('explain').version}": 12}
     assert 0 <= notes["metrics"]["parsed"] <= 1
     assert [s for s, _ in course(run)] == [1, 2, 3, 4, 5, 6]
     assert [s for s, _ in course(run, "eval_parsed")] == [3, 6]
     assert len(list((run / "answers").glob("look-*.jsonl"))) == 2
     for name in ("loss.png", "answers.png"):
         assert (run / name).read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
+    assert list((run / "checkpoints").rglob("events.out.tfevents*"))
     manifest = adapter.read_manifest(run / "adapter")
     assert manifest.id == "explain"
     assert manifest.notes["metrics"] == notes["metrics"]
@@ -122,6 +124,19 @@ def test_a_run_that_was_killed_goes_on_bit_for_bit(finished: Path, tmp_path: Pat
         assert course(tmp_path / "run", key) == course(finished / "run", key), key
     ours, theirs = (p / "adapter" / adapter.WEIGHTS for p in (tmp_path / "run", finished / "run"))
     assert ours.read_bytes() == theirs.read_bytes()
+
+
+def test_a_run_that_is_over_takes_no_step_more(finished: Path) -> None:
+    recipe = tiny_recipe(finished, "llama", "smollm2-135m", *JUDGED)
+    folder, said = finished / "run" / "adapter", list[str]()
+    weights, manifest = (folder / adapter.WEIGHTS).read_bytes(), (folder / adapter.MANIFEST).read_text("utf-8")
+    assert train(recipe, tell=said.append) == folder
+    assert said == ["this run was over already; --fresh trains anew"]
+    # Killed between the last step and the seal.
+    (folder / adapter.MANIFEST).unlink()
+    assert train(recipe) == folder
+    assert (folder / adapter.WEIGHTS).read_bytes() == weights
+    assert (folder / adapter.MANIFEST).read_text("utf-8") == manifest
 
 
 def test_another_recipe_or_other_rows_do_not_go_on_with_a_run(finished: Path) -> None:
