@@ -74,16 +74,23 @@ def check_cli(rest: str) -> Iterator[str]:
     if verb and verb not in re.findall(r"[\w-]+", show_help("")):
         yield f"`affectgpt {verb}` is no command"
         return
+    nested = words[1] if len(words) > 1 and words[1] in subcommands(verb) else ""
     for word in words:
         flag = re.match(r"--[a-z][\w-]*", word)
-        if flag and not re.search(rf"(?<![\w-]){flag.group()}(?![\w-])", show_help(verb)):
-            yield f"`affectgpt {verb}` has no {flag.group()}"
+        if flag and not re.search(rf"(?<![\w-]){flag.group()}(?![\w-])", show_help(verb, nested)):
+            yield f"`{' '.join(filter(None, ('affectgpt', verb, nested)))}` has no {flag.group()}"
+
+
+def subcommands(verb: str) -> list[str]:
+    """Return the commands that a verb's help lists under that heading."""
+    _, _, listed = show_help(verb).partition("─ Commands ")
+    return re.findall(r"^│ ([a-z][\w-]*) ", listed, re.MULTILINE) if verb else []
 
 
 @cache
-def show_help(verb: str) -> str:
-    """Return the text of `affectgpt [verb] --help`."""
-    command = [Path(sys.executable).parent / "affectgpt", *([verb] if verb else []), "--help"]
+def show_help(verb: str, nested: str = "") -> str:
+    """Return the text of `affectgpt [verb [nested]] --help`."""
+    command = [Path(sys.executable).parent / "affectgpt", *filter(None, (verb, nested)), "--help"]
     # A wide, plain terminal: rich would cut long flags and colour them.
     env = {"PATH": "/usr/bin:/bin", "HOME": str(Path.home()), "COLUMNS": "400", "NO_COLOR": "1", "TERM": "dumb"}
     asked = subprocess.run(command, capture_output=True, text=True, env=env, check=False)
