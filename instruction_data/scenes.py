@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from affectgpt.appraise.prototypes import distribute
+from affectgpt.cues import load_cues
 from affectgpt.emotions import load_lexicon
 from affectgpt.records import (
     EmotionDistribution,
@@ -163,7 +164,7 @@ class Stage:
         if rng.random() < self._mix.unasked and any(tracks.values()):
             absent = {}
         sensed = replace(sensed, absent=absent)
-        observations = tell(sensed)
+        observations = tell(replace(sensed, face=_moving(sensed.face)))
         if self._reworded and rng.random() < self._reworded:
             return StagedScene(reword(observations), sensed, words, tuple(parts), wording=SECOND)
         return StagedScene(observations, sensed, words, tuple(parts))
@@ -225,6 +226,21 @@ class Stage:
         if rng.random() < self._mix.degraded:
             transcript = worsen_words(rng, transcript)
         return transcript, distribute({label: 0.6} if label != "neutral" else {})
+
+
+def _moving(face: FaceTrack | None) -> FaceTrack | None:
+    """The units that reach a trace at all: the others give no observation, and looking for one takes the time."""
+    if face is None or not len(face.times_s):
+        return face
+    least = load_cues().face_levels[0].least
+    kept = np.flatnonzero((face.action_units >= least).any(axis=0))
+    return replace(
+        face,
+        units=tuple(face.units[i] for i in kept),
+        action_units=face.action_units[:, kept],
+        baseline=face.baseline[kept],
+        reliability=face.reliability[kept],
+    )
 
 
 def _timed(rng: random.Random, said: Sequence[str], duration_s: float) -> Transcript:

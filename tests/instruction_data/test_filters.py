@@ -77,6 +77,14 @@ def test_a_teacher_that_leaks_refuses_invents_or_rationalises_is_dropped(interpr
     assert why(draft(told(interpretation))).startswith(f"{reason}: ")
 
 
+def test_a_first_part_of_another_hand_is_checked_too() -> None:
+    sound = draft()
+    assert why(sound) == ""
+    invented = sound.answer.replace("(AU12), severe, 4.0 of 5", "(AU12), trace, 0.9 of 5")
+    assert invented != sound.answer
+    assert why(draft(invented)).startswith("grounding: ")
+
+
 def test_quotes_and_a_corpus_own_words_may_say_anything() -> None:
     assert why(draft("I'm sorry, I cannot help but feel the task is lost.", writer="corpus"), task="reply") == ""
 

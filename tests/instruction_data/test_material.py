@@ -143,6 +143,13 @@ def seen(label: str, duration_s: float = 3.0) -> Seen:
     )
 
 
+def test_looking_at_moving_units_only_tells_the_same() -> None:
+    stage = Stage(Material("train"), Mix())
+    for seed in range(60):
+        scene = stage.draw(random.Random(seed))
+        assert scene.observations == tell(scene.sensed)
+
+
 @pytest.mark.parametrize("seed", range(40))
 def test_worn_tracks_are_still_told(seed: int) -> None:
     rng = random.Random(seed)
