@@ -99,7 +99,6 @@ def lora_config(recipe: Recipe) -> Any:
         lora_dropout=recipe.dropout,
         target_modules=list(recipe.targets),
         task_type="CAUSAL_LM",
-        base_model_name_or_path=recipe.model,
     )
 
 
