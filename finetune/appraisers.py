@@ -7,6 +7,7 @@ byte, on one machine.
 from __future__ import annotations
 
 import argparse
+import logging
 import time
 from pathlib import Path
 
@@ -25,6 +26,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--only", choices=sorted(TRAINERS), action="append", help="repeat for several; default: all")
     asked = parser.parse_args(argv)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     for name, train in TRAINERS.items():
         if asked.only is None or name in asked.only:
             start = time.monotonic()

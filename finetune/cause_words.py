@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from affectgpt.appraise.encoder import WordStates
 from affectgpt.corpora import read_reccon
 from finetune.fitting import Fit, Recipe, fit, temperature
+from finetune.word_figures import multilabel_ece, sigmoid
 
 __all__ = ["CauseWords", "States", "cause_texts", "train_cause"]
 
@@ -32,9 +33,12 @@ def train_cause(folder: Path, seed: int, states: States) -> tuple[Fit, dict[str,
     """The head and what its card says of its own. Raises InputError where the corpus is not there."""
     train = cause_texts(folder / "dailydialog_train.json")
     keys = sorted(train)
-    drawn = sorted(np.random.default_rng(seed).permutation(len(keys))[:N_TEXTS])
-    x, y, _, _ = _rows([keys[k] for k in drawn], train, states)
+    drawn = np.random.default_rng(seed).permutation(len(keys))[:N_TEXTS]
+    aside, fitted = (sorted(part) for part in np.split(drawn, [len(drawn) // 10]))
+    x, y, _, _ = _rows([keys[k] for k in fitted], train, states)
     found = fit(x, y.astype(np.float32)[:, None], replace(LINEAR, seed=seed))
+    x, y, _, _ = _rows([keys[k] for k in aside], train, states)
+    heat = temperature(found(x), y.astype(np.float64)[:, None], "sigmoid")
     valid = cause_texts(folder / "dailydialog_valid.json")
     held, gold, utterance, place = _rows(sorted(valid), valid, states)
     logits = found(held)
@@ -45,11 +49,12 @@ def train_cause(folder: Path, seed: int, states: States) -> tuple[Fit, dict[str,
         "auroc_within_utterance_by_position": round(_within(place, gold, utterance), 4),
         "f1": round(_f1(score > 0, gold), 4),
         "f1_every_word": round(_f1(np.ones(len(gold), bool), gold), 4),
+        "ece_before": multilabel_ece(sigmoid(logits), gold[:, None]),
+        "ece_after": multilabel_ece(sigmoid(logits / heat), gold[:, None]),
         "n_words": len(gold),
         "n_utterances": len(valid),
     }
-    split = "RECCON's DailyDialog train; temperature on train; figures on valid, utterances that hold a cause"
-    heat = temperature(found(x), y.astype(np.float64)[:, None], "sigmoid")
+    split = "RECCON's DailyDialog train, utterances that hold a cause; temperature on a tenth aside; figures on valid"
     return found, {"split": split, "metrics": figures, "temperature": heat}
 
 

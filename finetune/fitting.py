@@ -5,15 +5,20 @@ One thread and seeded draws throughout: one seed gives the same weights, byte fo
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Fit", "Recipe", "fit", "fit_ridge", "temperature"]
+__all__ = ["LEAST_STEPS", "Fit", "Recipe", "averaged", "fit", "fit_ridge", "temperature", "threads"]
 
 Floats = NDArray[np.float32]
+
+LEAST_STEPS = 20
+"""Below this many the schedule of rates has no room for its rise."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +26,7 @@ class Recipe:
     """How one head is fitted.
 
     kind: as in `affectgpt.appraise.heads`. hidden: width of the one hidden layer, 0 for a linear head.
+    nets: networks of this make, each with draws of its own, whose mean output is the head's (Hansen & Salamon 1990).
     prior: how much of the classes' log frequency is taken off the softmax's last bias (Menon et al. 2021, logit
     adjustment, arXiv 2007.07314): 0 leaves the likeliest class of a calibrated head, 1 weighs all classes alike.
     """
@@ -35,6 +41,7 @@ class Recipe:
     smoothing: float = 0.0
     prior: float = 0.0
     batch: int = 128
+    nets: int = 1
     seed: int = 0
 
 
@@ -54,12 +61,45 @@ class Fit:
         return np.asarray(h, np.float64)
 
 
+@contextmanager
+def threads(n: int) -> Iterator[None]:
+    """Let torch compute with `n` threads, and with as many as before afterwards."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(n)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
 def fit(x: Floats, y: NDArray[Any], recipe: Recipe, weight: NDArray[Any] | None = None) -> Fit:
     """Fit rows (B, D) to labels (B,) for softmax, tags (B, C) for sigmoid; `weight` (B,) counts a row more or less."""
+    seeds = [recipe.seed + 1000 * k for k in range(recipe.nets)]
+    with threads(1):
+        return averaged([_fit(x, y, replace(recipe, seed=seed), weight) for seed in seeds])
+
+
+def averaged(fits: Sequence[Fit]) -> Fit:
+    """One fit that gives the mean of several fits' outputs: their hidden layers side by side, or their mean weights.
+
+    All are on rows of the same mean and scale.
+    """
+    if len(fits) == 1:
+        return fits[0]
+    each = {name: [f.weights[name].astype(np.float32) for f in fits] for name in fits[0].weights}
+    merged = {name: np.mean(tensors, axis=0) for name, tensors in each.items()}
+    if "1.weight" in merged:
+        merged["0.weight"], merged["0.bias"] = np.concatenate(each["0.weight"], axis=1), np.concatenate(each["0.bias"])
+        merged["1.weight"] = np.concatenate(each["1.weight"]) / len(fits)
+    return Fit(_half(merged))
+
+
+def _fit(x: Floats, y: NDArray[Any], recipe: Recipe, weight: NDArray[Any] | None) -> Fit:
     import torch
     from torch.nn import functional
 
-    torch.set_num_threads(1)
     torch.manual_seed(recipe.seed)
     draw = np.random.default_rng(recipe.seed)
     mean, scale = x.mean(axis=0), x.std(axis=0) + 1e-3
@@ -68,7 +108,7 @@ def fit(x: Floats, y: NDArray[Any], recipe: Recipe, weight: NDArray[Any] | None 
     optimiser = torch.optim.AdamW(net.parameters(), lr=recipe.rate, weight_decay=recipe.decay)
     n_batches = -(-len(x) // recipe.batch)
     steps = torch.optim.lr_scheduler.OneCycleLR(
-        optimiser, recipe.rate, total_steps=recipe.epochs * n_batches, pct_start=0.1
+        optimiser, recipe.rate, total_steps=max(LEAST_STEPS, recipe.epochs * n_batches), pct_start=0.1
     )
     gold, counts = torch.from_numpy(y), torch.from_numpy(np.ones(len(x)) if weight is None else weight).float()
     for _ in range(recipe.epochs):
@@ -101,16 +141,23 @@ def fit_ridge(x: Floats, y: NDArray[Any], penalty: float) -> Fit:
     return Fit(_half({"0.weight": weight, "0.bias": bias, "mean": mean, "scale": scale}))
 
 
-def temperature(logits: NDArray[np.float64], gold: NDArray[Any], kind: str) -> float:
-    """The temperature with the least log loss on rows that were not fitted on (Guo et al. 2017, arXiv 1706.04599)."""
+def temperature(
+    logits: NDArray[np.float64], gold: NDArray[Any], kind: str, weight: NDArray[Any] | None = None
+) -> float:
+    """The temperature with the least log loss on rows that were not fitted on (Guo et al. 2017, arXiv 1706.04599).
+
+    `weight` (B,) counts a row more or less; softmax only.
+    """
     from scipy.optimize import minimize_scalar
+
+    share = np.ones(len(logits)) if weight is None else weight
 
     def loss(log_t: float) -> float:
         scaled = logits / np.exp(log_t)
         if kind == "softmax":
             top = scaled.max(axis=1, keepdims=True)
             norm = top[:, 0] + np.log(np.exp(scaled - top).sum(axis=1))
-            return float((norm - scaled[np.arange(len(gold)), gold]).mean())
+            return float(share @ (norm - scaled[np.arange(len(gold)), gold]) / share.sum())
         return float((np.logaddexp(0.0, scaled) - gold * scaled).mean())
 
     return round(float(np.exp(minimize_scalar(loss, bounds=(-2.0, 2.0), method="bounded").x)), 4)

@@ -11,7 +11,10 @@ from numpy.typing import NDArray
 from affectgpt.appraise import unlisted
 from affectgpt.appraise.encoder import load_encoder
 from affectgpt.emotions import load_lexicon
+from affectgpt.evaluation import metrics
 from finetune.fitting import Recipe, fit, temperature
+from finetune.word_corpora import drawn
+from finetune.word_figures import softmax
 
 __all__ = ["stem", "train_unlisted"]
 
@@ -51,11 +54,16 @@ def train_unlisted(seed: int) -> dict[str, tuple[dict[str, NDArray[Any]], dict[s
         recipe = replace(LINEAR, seed=seed)
         logits = _held_out(rows, gold, forms, recipe)
         figures: dict[str, Any] = {"accuracy": round(float((logits.argmax(axis=1) == gold).mean()), 4), "n": len(gold)}
+        figures["majority_accuracy"] = round(float(np.bincount(gold).max() / len(gold)), 4)
         if name == "polarity":
             has_sign = gold != 1
             right = (logits[:, 2] > logits[:, 0]) == (gold == 2)
             figures["sign_accuracy"] = round(float(right[has_sign].mean()), 4)
-        card = {**shared, "kind": "softmax", "classes": list(classes), "metrics": figures}
+        half = drawn([stem(f) for f in forms], 0.5, seed)
+        heat = temperature(logits[half], gold[half], "softmax")
+        figures["ece_before"] = round(metrics.ece(softmax(logits[~half]), gold[~half]), 4)
+        figures["ece_after"] = round(metrics.ece(softmax(logits[~half] / heat), gold[~half]), 4)
+        card: dict[str, Any] = {**shared, "kind": "softmax", "classes": list(classes), "metrics": figures}
         card["temperature"] = temperature(logits, gold, "softmax")
         made[f"words_unlisted_{name}"] = (fit(rows, gold, recipe).weights, card)
     return made
