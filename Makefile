@@ -9,7 +9,7 @@ PYTEST_ARGS ?=
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup explain test test-slow check bench bench-au bench-clips adapter appraisers
+.PHONY: help setup explain test test-slow check bench bench-au bench-clips adapter appraisers conformal
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -49,6 +49,15 @@ ADAPTER_RUN ?= runs/explain
 adapter: setup ## rebuild rows and the shipped adapter (about an hour on 2 cores); needs the shared corpora
 	$(BIN)/python -m instruction_data.rows --goemotions ../shared/data/text/goemotions --out $(ADAPTER_RUN)/data
 	$(BIN)/python -m finetune.explain --data $(ADAPTER_RUN)/data --out $(ADAPTER_RUN) --ship
+
+CALIBRATION ?= runs/calibration
+HEADS := affectgpt/weights/appraisers
+conformal: setup ## cut the conformal sets anew after the heads were refitted; needs the shared corpora and recordings
+	$(BIN)/python -m finetune.held_out --shared ../shared/data --out runs/held_out
+	$(BIN)/affectgpt evaluate examples/suites/calibration.yaml --data ../shared/data --out $(CALIBRATION) --fresh
+	$(BIN)/python -m finetune.conformal --voice $(CALIBRATION)/voice --face $(CALIBRATION)/face \
+		--speech $(CALIBRATION)/speech-dialogue $(CALIBRATION)/speech-comments --out $(HEADS)/default
+	$(BIN)/python -m finetune.conformal --speech $(CALIBRATION)/speech-comments-permissive --out $(HEADS)/permissive
 
 appraisers: setup ## refit the appraisers' heads; needs the shared corpora and recordings
 	$(BIN)/python -m finetune.appraisers --shared ../shared/data
