@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -18,6 +19,9 @@ from typing import IO, Any
 from affectgpt.errors import InputError, OptionError
 
 __all__ = ["Journal", "Try"]
+
+
+SYNC_EVERY_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +48,7 @@ class Journal:
     n_kept: int = 0
     dropped: Counter[str] = field(default_factory=Counter)
     _file: IO[str] | None = None
+    _synced_s: float = 0.0
 
     def __enter__(self) -> Journal:
         """Open, read what is there, and go on behind it."""
@@ -60,11 +65,13 @@ class Journal:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self._file is not None:
+            self._file.flush()
+            os.fsync(self._file.fileno())
             self._file.close()
             self._file = None
 
     def add(self, tries: list[Try]) -> None:
-        """Append tries; they are on the disk when this returns."""
+        """Append tries. A killed process loses none of them; a power cut loses the last second's at most."""
         assert self._file is not None
         for t in tries:
             row = {"k": t.k, "task": t.task} | (
@@ -73,7 +80,9 @@ class Journal:
             self._file.write(json.dumps(row, ensure_ascii=False) + "\n")
             self._count(row)
         self._file.flush()
-        os.fsync(self._file.fileno())
+        if time.monotonic() - self._synced_s >= SYNC_EVERY_S:
+            os.fsync(self._file.fileno())
+            self._synced_s = time.monotonic()
 
     def kept(self) -> Iterator[tuple[str, str]]:
         """(the row as a line of JSON, its text) of every try that was kept, in order."""
