@@ -1,4 +1,4 @@
-"""Fit the voice appraiser's two heads on RAVDESS, each clip also as other microphones, rooms and lines would give it.
+"""Fit the voice appraiser's two heads on RAVDESS, each clip also in part and as other microphones would give it.
 
 Every figure on the cards is of speakers that were not fitted on (`N_FOLDS` folds of actors); the temperatures too are
 set on them. RAVDESS (Livingstone & Russo 2018, PLoS ONE 13(5): e0196391) is under CC BY-NC-SA 4.0, so the permissive
@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from affectgpt import media
-from affectgpt.appraise.functionals import FAMILIES, NAMES, NAMES_SHA256, functionals
+from affectgpt.appraise.functionals import FAMILIES, NAMES, NAMES_SHA256, functionals, spoken
 from affectgpt.appraise.heads import save_head
 from affectgpt.appraise.voice import bounded, standardised
 from affectgpt.corpora import Example, read_ravdess
@@ -26,7 +26,7 @@ from affectgpt.emotions import load_lexicon
 from affectgpt.evaluation import metrics
 from affectgpt.evaluation.intervals import Resampling, interval
 from affectgpt.perceive.voice import LibrosaVoice
-from affectgpt.records import Waveform
+from affectgpt.records import VoiceTrack, Waveform
 from finetune.cards import making
 from finetune.channels import CHANNELS
 from finetune.fitting import Fit, Recipe, fit, temperature
@@ -51,7 +51,7 @@ N_NETS = 4
 SHARE = 1 / 3
 """Of the clips that each change of channel is applied to."""
 RECIPE = Recipe(
-    "softmax", hidden=64, epochs=15, rate=4e-3, decay=0.03, dropout=0.4, hidden_dropout=0.5, smoothing=0.1, batch=64
+    "softmax", hidden=64, epochs=12, rate=4e-3, decay=0.03, dropout=0.4, hidden_dropout=0.5, smoothing=0.1, batch=64
 )
 GAIN_DB = 15.0
 LEVEL = "level"
@@ -60,6 +60,13 @@ LEVELS = {"level_db": 1.0} | dict.fromkeys(("loudness_p20", "loudness_p50", "lou
 """The numbers that a gain of one dB moves, and by how much; it leaves the others as they are."""
 CLEAN = "clean"
 """The channel of the recordings as they are."""
+PART = "part"
+PART_SHARE = (0.45, 0.75)
+"""Of what is said, the share that a part holds: other words than the whole, of which this corpus has two."""
+STEADY = ("hnr_db", "jitter_pct", "shimmer_pct")
+"""Measures of the whole clip that its part keeps: they are averages over its periods, and no counts."""
+_LEAST_FRAMES = (80, 60)
+"""Frames of speech that a clip needs to be cut, and that are left of it."""
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.intp]
@@ -96,16 +103,24 @@ class Rows:
 
 
 def gather(folder: Path, seed: int = 0) -> Rows:
-    """Read every clip of a RAVDESS folder, and a third of them again through each change of channel.
+    """Read every clip of a RAVDESS folder, a third of them again through each change of channel, and a part of each.
 
     Raises:
         InputError: no such folder.
     """
-    reader, found = LibrosaVoice(), []
+    reader = LibrosaVoice()
+    found: list[tuple[Floats, Example, str]] = []
+    parts: list[tuple[Floats, Example, str]] = []
     for example, channel in _plan(read_ravdess(folder).usable, seed):
-        row = functionals(reader.read(_sound(example, channel, seed)))
-        if row is not None:
-            found.append((row, example, channel))
+        track = reader.read(_sound(example, channel, seed))
+        part = (
+            _part(track, np.random.default_rng([seed, zlib.crc32(example.id.encode())])) if channel == CLEAN else None
+        )
+        for kept, name, heard in ((found, channel, track), (parts, PART, part)):
+            row = functionals(heard) if heard is not None else None
+            if row is not None:
+                kept.append((row, example, name))
+    found += parts
     labels = load_lexicon().labels("ravdess8")
     return Rows(
         x=np.stack([row for row, _, _ in found]),
@@ -113,6 +128,27 @@ def gather(folder: Path, seed: int = 0) -> Rows:
         channel=np.array([channel for _, _, channel in found]),
         actor=np.array([e.group["actor"] for _, e, _ in found]),
         statement=np.array([e.group["statement"] for _, e, _ in found]),
+    )
+
+
+def _part(track: VoiceTrack, draw: np.random.Generator) -> VoiceTrack | None:
+    """A stretch of what is said, from anywhere in it; None where there is too little to cut."""
+    talk, (least_whole, least_part) = np.flatnonzero(spoken(track)), _LEAST_FRAMES
+    if len(talk) < least_whole:
+        return None
+    first, n_said = int(talk[0]), int(talk[-1] + 1 - talk[0])
+    n_kept = max(least_part, int(n_said * draw.uniform(*PART_SHARE)))
+    if n_kept >= n_said:
+        return None
+    start = first + int(draw.integers(n_said - n_kept + 1))
+    kept = slice(start, start + n_kept)
+    return replace(
+        track,
+        times_s=track.times_s[kept],
+        f0_hz=track.f0_hz[kept],
+        level_db=track.level_db[kept],
+        bands_db=track.bands_db[kept],
+        measures={name: track.measures[name] for name in STEADY if name in track.measures},
     )
 
 

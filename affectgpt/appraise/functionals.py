@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from affectgpt.appraise.covariances import COUPLINGS, Frames, cosines, couplings, slopes
 from affectgpt.records import VoiceTrack
 
-__all__ = ["FAMILIES", "NAMES", "NAMES_SHA256", "functionals"]
+__all__ = ["FAMILIES", "NAMES", "NAMES_SHA256", "functionals", "spoken"]
 
 Floats = NDArray[np.float32]
 Mask = NDArray[np.bool_]
@@ -56,7 +56,7 @@ def functionals(track: VoiceTrack) -> NDArray[np.float64] | None:
     """
     if len(track.bands_db) != len(track.times_s) or len(track.times_s) < _LEAST_TALK:
         return None
-    talk = _talk(track)
+    talk = spoken(track)
     if talk.sum() < _LEAST_TALK:
         return None
     voiced = talk & np.isfinite(track.f0_hz)
@@ -77,7 +77,8 @@ def functionals(track: VoiceTrack) -> NDArray[np.float64] | None:
     return np.where(np.isfinite(row), row, np.nan)
 
 
-def _talk(track: VoiceTrack) -> Mask:
+def spoken(track: VoiceTrack) -> Mask:
+    """Which frames (T,) are speech: those detected, or else those around a voice."""
     inside = np.zeros(len(track.times_s), bool)
     for span in track.speech:
         inside |= (track.times_s >= span.start_s) & (track.times_s <= span.end_s)

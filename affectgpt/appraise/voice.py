@@ -2,7 +2,7 @@
 
 Two heads of the default set. `voice_raw` reads one clip alone. `voice_normalised` reads several clips of one speaker,
 each number as its distance from that speaker's own mean in that speaker's own deviations, which takes away the throat,
-the microphone and the room; on speakers that were not trained on it is the better by eight points (see the cards).
+the microphone and the room; on speakers that were not trained on it is the better by six points (see the cards).
 Both were fitted on acted English speech under a licence for non-commercial use. The permissive set has no voice head:
 there the prototypes of the literature stand in, which are weaker.
 """
