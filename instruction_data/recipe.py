@@ -138,9 +138,11 @@ class Recipe:
     def fingerprint(self) -> str:
         """A hash of everything that decides which rows come out: the recipe, the grammar, the prompts.
 
-        Where things lie and how many processes work is left out.
+        Where things lie, at which address a model answers and how many processes work is left out.
         """
         decides = {k: v for k, v in self.plain().items() if k not in ("data", "out", "tracks", "workers")}
+        for engine in (decides["writer"]["engine"], *decides["annotators"]):
+            del engine["base_url"]
         digest = hashlib.sha256(json.dumps(decides, sort_keys=True).encode())
         digest.update(VERSION.encode() + files("instruction_data").joinpath("grammar.toml").read_bytes())
         for prompt in sorted(PromptLibrary().folder.glob("*.yaml")):
