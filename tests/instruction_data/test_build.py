@@ -257,3 +257,15 @@ def test_the_explain_recipe_over_real_words(shared_data: Path, tmp_path: Path) -
         answer = parse_text(row.answer)
         assert isinstance(answer, Explanation)
         assert answer.conclusion.label is None or answer.claims
+
+
+@pytest.mark.slow
+def test_the_panel_may_read_the_evidence_in_place_of_the_prototypes(tmp_path: Path) -> None:
+    out = build(recipe(None, tmp_path / "out", "appraiser=panel", "rows={train: 8}", "tasks={explain: 1}"))
+    rows = list(read_rows(out / "train.jsonl"))
+    assert len(rows) == 8
+    for row in rows:
+        answer = parse_text(row.answer)
+        assert isinstance(answer, Explanation)
+        shortlist = row.messages[-2].content.partition("Shortlist: ")[2].split(",")[0]
+        assert answer.conclusion.label is None or shortlist.startswith(answer.conclusion.label)
