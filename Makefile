@@ -38,6 +38,9 @@ check: setup ## lint, format, types, import contracts, pins, docs
 
 bench: setup ## speed and memory, printed as JSON
 	@$(BIN)/python tests/bench/bench.py
+	@$(BIN)/python tests/bench/bench_appraisers.py
+	@$(BIN)/python tests/bench/bench_data.py
+	@$(BIN)/python tests/bench/bench_training.py
 
 bench-au: setup ## action units against posed emotions, printed as JSON; needs the shared recordings
 	@$(BIN)/python tests/bench/bench_au.py
