@@ -59,7 +59,7 @@ class _Tally:
             " + ".join(name for letter, name in _CHANNELS.items() if _shows(p.observations, letter)) or "none"
         ] += 1
         for name, listed in (("speakers", p.speaker), ("dialogues", p.dialogue)):
-            self.keys[name].update(filter(None, listed.split(", ")))
+            self.keys[name].update(filter(None, listed.split("; ")))
         self.keys["media"].update(p.media_sha256)
         if e.task == "explain" and isinstance(answer := parse_text(e.answer), Explanation):
             self.labels[answer.conclusion.label or "cannot tell"] += 1

@@ -49,13 +49,13 @@ class Draft:
 
     @property
     def speaker(self) -> str:
-        """Everybody seen, heard or quoted, with commas."""
-        return ", ".join(dict.fromkeys(p.speaker for p in self.parts if p.speaker))
+        """Everybody seen, heard or quoted, with semicolons."""
+        return "; ".join(dict.fromkeys(p.speaker.replace(";", ",") for p in self.parts if p.speaker))
 
     @property
     def dialogue(self) -> str:
-        """Every dialogue quoted, with commas."""
-        return ", ".join(dict.fromkeys(p.dialogue for p in self.parts if p.dialogue))
+        """Every dialogue quoted, with semicolons."""
+        return "; ".join(dict.fromkeys(p.dialogue.replace(";", ",") for p in self.parts if p.dialogue))
 
     def over(self, evidence: Evidence) -> Draft:
         """The same, made from a scene."""

@@ -28,7 +28,7 @@ class Provenance:
     writer, writer_version: who wrote the answer: `composer`, `corpus`, or a teacher's engine and model.
     filters: names of the filters that the row passed.
     media_sha256: hashes of the recordings behind the observations.
-    speaker, dialogue: what the splits were made by; empty where there is none.
+    speaker, dialogue: what the splits were made by, several with `; ` between; empty where there is none.
     wording: the vocabulary that the observations are told in; empty for the usual one.
     """
 
