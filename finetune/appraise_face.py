@@ -29,7 +29,7 @@ from affectgpt.records import FaceTrack
 from finetune.cards import making
 from finetune.fitting import temperature
 
-__all__ = ["FaceRows", "fit_correction", "gather", "rows_of", "train"]
+__all__ = ["FaceRows", "fit_correction", "gather", "rows_of", "strongest", "train"]
 
 N_FOLDS = 5
 PENALTIES = (0.01, 0.03, 0.1, 0.3, 1.0)
@@ -135,7 +135,7 @@ def train(shared: Path, out: Path, seed: int = 0, rows: FaceRows | None = None) 
     """Fit from `shared`/faces/muxspace (or rows gathered from it) and write the head under `out`/default."""
     rows = rows or gather(shared / "faces" / "muxspace")
     tried = {penalty: held_out(rows, rows.prior, penalty, seed) for penalty in PENALTIES}
-    penalty = _strongest({penalty: _log_loss(rows, logits) for penalty, logits in tried.items()})
+    penalty = strongest({penalty: _log_loss(rows, logits) for penalty, logits in tried.items()})
     logits = tried[penalty]
     alone = held_out(rows, np.zeros_like(rows.prior), penalty, seed)
     heat = temperature(logits, rows.label, "softmax")
@@ -170,7 +170,7 @@ def train(shared: Path, out: Path, seed: int = 0, rows: FaceRows | None = None) 
     save_head(out / "default", "face_basic8", weights, card)
 
 
-def _strongest(losses: Mapping[float, Floats]) -> float:
+def strongest(losses: Mapping[float, Floats]) -> float:
     """The strongest penalty whose mean loss is within one standard error of the least (Breiman et al. 1984).
 
     On so little data a looser fit wins by chance, and reaches too far.

@@ -40,6 +40,7 @@ __all__ = [
     "four_label",
     "gather",
     "held_out_speakers",
+    "part",
     "recall",
     "softmax",
     "train",
@@ -113,10 +114,9 @@ def gather(folder: Path, seed: int = 0) -> Rows:
     parts: list[tuple[Floats, Example, str]] = []
     for example, channel in _plan(read_ravdess(folder).usable, seed):
         track = reader.read(_sound(example, channel, seed))
-        part = (
-            _part(track, np.random.default_rng([seed, zlib.crc32(example.id.encode())])) if channel == CLEAN else None
-        )
-        for kept, name, heard in ((found, channel, track), (parts, PART, part)):
+        draw = np.random.default_rng([seed, zlib.crc32(example.id.encode())])
+        cut = part(track, draw) if channel == CLEAN else None
+        for kept, name, heard in ((found, channel, track), (parts, PART, cut)):
             row = functionals(heard) if heard is not None else None
             if row is not None:
                 kept.append((row, example, name))
@@ -131,7 +131,7 @@ def gather(folder: Path, seed: int = 0) -> Rows:
     )
 
 
-def _part(track: VoiceTrack, draw: np.random.Generator) -> VoiceTrack | None:
+def part(track: VoiceTrack, draw: np.random.Generator) -> VoiceTrack | None:
     """A stretch of what is said, from anywhere in it; None where there is too little to cut."""
     talk, (least_whole, least_part) = np.flatnonzero(spoken(track)), _LEAST_FRAMES
     if len(talk) < least_whole:
@@ -186,7 +186,7 @@ def train(shared: Path, out: Path, seed: int = 0, rows: Rows | None = None) -> N
 def held_out_speakers(rows: Rows, seed: int) -> list[NDArray[np.bool_]]:
     """Masks (B,) of each fold's speakers, in every channel."""
     actors = np.random.default_rng(seed).permutation(np.unique(rows.actor))
-    return [np.isin(rows.actor, part) for part in np.array_split(actors, N_FOLDS)]
+    return [np.isin(rows.actor, some) for some in np.array_split(actors, N_FOLDS)]
 
 
 def fit_nets(rows: Rows, kept: NDArray[np.bool_], seed: int, n_nets: int = N_NETS) -> Fit:
