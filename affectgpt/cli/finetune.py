@@ -26,7 +26,7 @@ class _TrainByDefault(TyperGroup):
 app = typer.Typer(
     cls=_TrainByDefault,
     no_args_is_help=True,
-    help="Train an adapter: finetune RECIPE [key=value …]. RECIPE is a YAML file or a preset; see `finetune keys`.",
+    help="Train an adapter: finetune RECIPE key=value …; RECIPE is a YAML file or a preset, see `finetune keys`.",
 )
 
 RecipeArgument = Annotated[str, typer.Argument(metavar="RECIPE", help="A YAML file, or a preset's name.")]
