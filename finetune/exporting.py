@@ -60,6 +60,7 @@ def _finish(part: Path, recipe: Recipe, run: Run, revision: str | None) -> None:
         if extra.name not in (adapter.WEIGHTS, adapter.CONFIG):
             extra.unlink()
     _tidy_config(part / adapter.CONFIG, recipe)
+    (part / adapter.WEIGHTS).chmod(0o644)  # safetensors writes 0600; a server may run as somebody else
     name, place = models.resolve(recipe.model)
     base = models.config_file(place).parent
     manifest = adapter.write_manifest(part, recipe.name, name, base, notes_of(recipe, run, revision))
@@ -141,6 +142,8 @@ def merge(folder: Path, target: Path, model: str | None = None) -> Path:
     def fill(part: Path) -> None:
         merged.to(stored).save_pretrained(part)
         tokenizer.save_pretrained(part)
+        for weights in part.glob("*.safetensors"):
+            weights.chmod(0o644)
         notes = {"merged": manifest.id, "base_model": manifest.base_model, "weights_sha256": manifest.weights_sha256}
         (part / "affectgpt.json").write_text(json.dumps(notes, indent=2) + "\n", "utf-8")
 

@@ -83,6 +83,7 @@ def test_a_merged_model_answers_as_base_and_adapter_do(sealed: Path, tmp_path: P
     assert [c.text for c in whole] == [c.text for c in apart]
     assert [c.text for c in whole] != [c.text for c in plain]
     assert json.loads((made / "affectgpt.json").read_text("utf-8"))["merged"] == "tiny"
+    assert (made / "model.safetensors").stat().st_mode & 0o044 == 0o044
     weights = models.load_model(made)
     assert {str(p.dtype) for p in weights.parameters()} == {"torch.float32"}
 

@@ -72,6 +72,7 @@ def test_a_run_leaves_what_decided_it_beside_the_result(finished: Path) -> None:
     for name in ("loss.png", "answers.png"):
         assert (run / name).read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
     assert list((run / "checkpoints").rglob("events.out.tfevents*"))
+    assert (run / "adapter" / adapter.WEIGHTS).stat().st_mode & 0o044 == 0o044
     manifest = adapter.read_manifest(run / "adapter")
     assert manifest.id == "explain"
     assert manifest.notes["metrics"] == notes["metrics"]
