@@ -5,15 +5,15 @@ One thread and seeded draws throughout: one seed gives the same weights, byte fo
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["LEAST_STEPS", "Fit", "Recipe", "averaged", "fit", "fit_ridge", "temperature", "threads"]
+__all__ = ["LEAST_STEPS", "Fit", "Recipe", "fit", "fit_ridge", "temperature", "threads"]
 
 Floats = NDArray[np.float32]
 
@@ -26,7 +26,6 @@ class Recipe:
     """How one head is fitted.
 
     kind: as in `affectgpt.appraise.heads`. hidden: width of the one hidden layer, 0 for a linear head.
-    nets: networks of this make, each with draws of its own, whose mean output is the head's (Hansen & Salamon 1990).
     prior: how much of the classes' log frequency is taken off the softmax's last bias (Menon et al. 2021, logit
     adjustment, arXiv 2007.07314): 0 leaves the likeliest class of a calibrated head, 1 weighs all classes alike.
     """
@@ -41,7 +40,6 @@ class Recipe:
     smoothing: float = 0.0
     prior: float = 0.0
     batch: int = 128
-    nets: int = 1
     seed: int = 0
 
 
@@ -76,24 +74,8 @@ def threads(n: int) -> Iterator[None]:
 
 def fit(x: Floats, y: NDArray[Any], recipe: Recipe, weight: NDArray[Any] | None = None) -> Fit:
     """Fit rows (B, D) to labels (B,) for softmax, tags (B, C) for sigmoid; `weight` (B,) counts a row more or less."""
-    seeds = [recipe.seed + 1000 * k for k in range(recipe.nets)]
     with threads(1):
-        return averaged([_fit(x, y, replace(recipe, seed=seed), weight) for seed in seeds])
-
-
-def averaged(fits: Sequence[Fit]) -> Fit:
-    """One fit that gives the mean of several fits' outputs: their hidden layers side by side, or their mean weights.
-
-    All are on rows of the same mean and scale.
-    """
-    if len(fits) == 1:
-        return fits[0]
-    each = {name: [f.weights[name].astype(np.float32) for f in fits] for name in fits[0].weights}
-    merged = {name: np.mean(tensors, axis=0) for name, tensors in each.items()}
-    if "1.weight" in merged:
-        merged["0.weight"], merged["0.bias"] = np.concatenate(each["0.weight"], axis=1), np.concatenate(each["0.bias"])
-        merged["1.weight"] = np.concatenate(each["1.weight"]) / len(fits)
-    return Fit(_half(merged))
+        return _fit(x, y, recipe, weight)
 
 
 def _fit(x: Floats, y: NDArray[Any], recipe: Recipe, weight: NDArray[Any] | None) -> Fit:

@@ -41,14 +41,6 @@ def test_what_is_learnt_is_what_the_saved_head_gives(tmp_path: Path, hidden: int
     np.testing.assert_allclose(head.logits(X), found(X), atol=1e-4)
 
 
-@pytest.mark.parametrize("hidden", [0, 16])
-def test_the_mean_of_several_fits_is_one_fit(hidden: int) -> None:
-    each = [fit(X, LABELS, Recipe("softmax", hidden=hidden, prior=0.3, seed=s)) for s in (0, 1000, 2000)]
-    merged = fit(X, LABELS, Recipe("softmax", hidden=hidden, prior=0.3, nets=3))
-    assert merged.weights["0.weight"].shape == (8, 3 * hidden or 3)
-    np.testing.assert_allclose(merged(X), np.mean([f(X) for f in each], axis=0), atol=2e-3)
-
-
 def test_a_rows_weight_moves_the_temperature() -> None:
     sure = np.array([[4.0, 0.0]] * 100)
     gold = np.array([0] * 50 + [1] * 50)
