@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 from collections.abc import Sequence
+from logging import ERROR, getLogger
 from pathlib import Path
 from typing import Any
 
@@ -148,3 +149,5 @@ def _quiet_transformers() -> None:
     logging: Any = transformers_logging  # untyped upstream
     logging.disable_progress_bar()
     logging.set_verbosity_error()
+    # Where it is installed, peft imports it, and on a CPU it warns of kernels that nothing here asks for.
+    getLogger("bitsandbytes").setLevel(ERROR)
