@@ -37,6 +37,7 @@ _QUOTED = re.compile(r"[\"“][^\"“”]*[\"”]")
 _SCALE = re.compile(r"\b(?:of|out of)\s+5\b|/\s*5\b")
 _ALTERNATIVE = re.compile(r"\b(?:alternative|alternatively|could also|might also|ruled out)\b", re.I)
 _CONFLICT = re.compile(r"\b(?:conflict|conflicts|contradict|contradicts|at odds)\b", re.I)
+_DIFFERENCE = re.compile(r"\b(?:lean|leans|point|points) (?:in )?different (?:ways|directions)\b", re.I)
 _AGREEMENT = re.compile(r"\b(?:agree|agrees|same way|support each other|in line with each other)\b", re.I)
 _CHANNELS = {
     "face": re.compile(r"\bfac(?:e|ial)\b", re.I),
@@ -86,6 +87,8 @@ def _check_coherence(claim: Claim, explanation: Explanation, appraisal: Appraisa
         named = {m: top for m, top in tops.items() if _CHANNELS[m].search(text)}
         if _CONFLICT.search(text) and not _ABSENCE.search(text) and len({*tops.values()}) < 2:
             reason = "tells of a conflict, the channels show none"
+        elif _DIFFERENCE.search(text) and len(named) > 1 and len({*named.values()}) == 1:
+            reason = f"tells of a difference, yet {' and '.join(named)} both seem {next(iter(named.values()))}"
         elif _AGREEMENT.search(text) and len({*named.values()}) > 1:
             reason = f"tells of agreement, yet {', '.join(f'{m} seems {top}' for m, top in named.items())}"
     return CheckedClaim(claim, Verdict.CONTRADICTED, reason) if reason else None

@@ -139,6 +139,8 @@ def test_a_conflict_that_no_channel_shows_is_invented() -> None:
     invented = check(answer_with("The face and the voice conflict."), SEEN, at_one)
     assert invented.count(Verdict.CONTRADICTED) == 1
     assert check(answer_with("There is no conflict."), SEEN, at_one).count(Verdict.CONTRADICTED) == 0
+    apart = check(answer_with("The face and the voice lean different ways."), SEEN, at_one)
+    assert apart.count(Verdict.CONTRADICTED) == 1
 
 
 def test_denying_what_nobody_observed_is_no_contradiction() -> None:
