@@ -14,8 +14,8 @@ from finetune import appraise_words
 from finetune.word_corpora import dialogues, drawn, read_parts
 
 N_LINES = {
-    "goemotions/train.tsv": 500, "goemotions/dev.tsv": 120, "meld/train_sent_emo.csv": 300,
-    "meld/dev_sent_emo.csv": 120, "empathetic_dialogues/ed_valid.jsonl": 400,
+    "goemotions/train.tsv": 250, "goemotions/dev.tsv": 120, "meld/train_sent_emo.csv": 200,
+    "meld/dev_sent_emo.csv": 120, "empathetic_dialogues/ed_valid.jsonl": 200,
 }  # fmt: skip
 """Lines that are kept of each file; EmoBank keeps one sentence of 15, RECCON 12 dialogues."""
 
