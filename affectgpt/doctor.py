@@ -232,14 +232,15 @@ def _appraisers() -> Iterator[Finding]:
         use = "--permissive" if permissive else "the default set"
         licences: dict[str, set[str]] = {}
         for path in sorted(cards.set_folder(permissive).glob("*.json")):
-            reads = path.stem.partition("_")[0]
+            modality = path.stem.partition("_")[0]
+            reads = "conformal sets" if modality == "conformal" else f"heads for {modality}"
             try:
                 licences.setdefault(reads, set()).update(_licences_of(path))
             except AffectError as error:
                 yield Finding("appraisers", path.stem, State.BROKEN, error.what, remedy=error.remedy or "")
         for reads, names in sorted(licences.items()):
             trained_on = f"{use}; trained on data under:"
-            yield Finding("appraisers", f"heads for {reads}", State.OK, trained_on, "; ".join(sorted(names)))
+            yield Finding("appraisers", reads, State.OK, trained_on, "; ".join(sorted(names)))
 
 
 def _licences_of(card: Path) -> Iterator[str]:
