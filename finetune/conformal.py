@@ -25,8 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from affectgpt.appraise.conformal import FILE, calibrate, reading_key
-from affectgpt.appraise.fuse import Reading, pool, share
-from affectgpt.appraise.prototypes import weigh
+from affectgpt.appraise.fuse import Reading, pool, share, weigh
 from affectgpt.emotions import load_lexicon
 from affectgpt.errors import InputError
 from affectgpt.evaluation.samples import read_samples

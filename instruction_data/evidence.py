@@ -33,7 +33,7 @@ from affectgpt.records import (
 )
 from affectgpt.textualize import Sensed, tell
 
-__all__ = ["Quotes", "Scene", "bump", "draw", "draw_face", "draw_voice", "read_goemotions"]
+__all__ = ["ABSENT", "Quotes", "Scene", "bump", "draw", "draw_face", "draw_voice", "read_goemotions"]
 
 RATE_HZ = 12.5
 AGREE, FAINT = 0.6, 0.2
@@ -91,7 +91,7 @@ def draw(rng: random.Random, quotes: Quotes) -> Scene:
     transcript, words = Transcript((), TranscriptSource.NONE), None
     if Modality.SPEECH in present:
         transcript, words = _speech(rng, _shown(rng, felt), duration_s, quotes)
-    absent = {m: rng.choice(_ABSENT[m]) for m in (Modality.FACE, Modality.VOICE) if m not in present}
+    absent = {m: rng.choice(ABSENT[m]) for m in (Modality.FACE, Modality.VOICE) if m not in present}
     # A modality that was not asked for is not reported as missing; one in five clips is of that kind.
     if rng.random() < 0.2:
         absent = {}
@@ -101,7 +101,7 @@ def draw(rng: random.Random, quotes: Quotes) -> Scene:
 _F, _V, _S = Modality.FACE, Modality.VOICE, Modality.SPEECH
 _MIXES = [(_F,), (_V,), (_S,), (_F, _V), (_F, _S), (_V, _S), (_F, _V, _S), ()]
 _MIX_WEIGHTS = [22, 6, 8, 18, 12, 8, 24, 2]
-_ABSENT: Mapping[Modality, Sequence[str]] = {
+ABSENT: Mapping[Modality, Sequence[str]] = {
     _F: ("the clip has no pictures", "there is a transcript and no clip", "the pictures are damaged after frame 12"),
     _V: (
         "the clip has no sound",

@@ -27,23 +27,13 @@ from affectgpt.records import (
 )
 from affectgpt.textualize import Sensed, tell
 from instruction_data.degrading import unfold, worsen_face, worsen_voice, worsen_words
-from instruction_data.evidence import draw_face, draw_voice
+from instruction_data.evidence import ABSENT, draw_face, draw_voice
 from instruction_data.material import Material, Said, Seen
 from instruction_data.rewording import SECOND, reword
 
 __all__ = ["Mix", "Part", "Stage", "StagedScene"]
 
 _F, _V, _S = Modality.FACE, Modality.VOICE, Modality.SPEECH
-_ABSENT: Mapping[Modality, Sequence[str]] = {
-    _F: ("the clip has no pictures", "there is a transcript and no clip", "the pictures are damaged after frame 12"),
-    _V: (
-        "the clip has no sound",
-        "a still image has no sound",
-        "there is a transcript and no clip",
-        "the sound is cut",
-    ),
-}
-"""Reasons as the agent words them, and as a decoder might."""
 _SELF_REPORTS = ("I am so {}.", "I feel {}.", "I'm really {} right now.", "Honestly, I'm {}.", "It makes me {}.")
 
 
@@ -159,7 +149,7 @@ class Stage:
         self, rng: random.Random, sensed: Sensed, words: EmotionDistribution | None, parts: Sequence[Part]
     ) -> StagedScene:
         tracks = {_F: sensed.face, _V: sensed.voice}
-        absent = {m: rng.choice(_ABSENT[m]) for m, track in tracks.items() if track is None}
+        absent = {m: rng.choice(ABSENT[m]) for m, track in tracks.items() if track is None}
         # A modality that was not asked for is not reported as missing.
         if rng.random() < self._mix.unasked and any(tracks.values()):
             absent = {}

@@ -11,7 +11,7 @@ from functools import cache
 from importlib.resources import files
 from typing import Any
 
-from affectgpt.cues import load_cues, unit_of
+from affectgpt.cues import load_cues, noun_phrase, unit_of
 from affectgpt.records import Appraisal, EmotionDistribution, Modality, Observation, Observations
 
 __all__ = ["CHANNEL", "NAMES_CONFLICT", "Reading", "Teller", "grammar", "read_conflict", "readings"]
@@ -125,14 +125,10 @@ class Teller:
 
     def named(self, o: Observation) -> str:
         """A cue as a noun with its citation: `raised cheeks [F2]`, `a much higher pitch [V1]`, `the words [S1]`."""
-        cues, unit = load_cues(), unit_of(o.cue)
-        if unit is not None:
-            word = f" ({cues.face_word(o.level)})" if o.level and self.rng.random() < 0.15 else ""
-            return f"{cues.face[unit].noun}{word} [{o.id}]"
-        if o.cue not in cues.voice:
-            return f"the words [{o.id}]"
-        cue = cues.voice[o.cue]
-        return f"a {cue.adjective(o.level or 'near')} {cue.noun} [{o.id}]"
+        word = ""
+        if unit_of(o.cue) is not None and o.level and self.rng.random() < 0.15:
+            word = f" ({load_cues().face_word(o.level)})"
+        return f"{noun_phrase(o)}{word} [{o.id}]"
 
     def merged(self, told: Sequence[Reading]) -> str:
         """Channels that agree, in one sentence over the foremost cue of each."""

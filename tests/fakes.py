@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from affectgpt.cues import load_cues
 from affectgpt.engines.echo import EchoEngine
 from affectgpt.errors import UnreadableMedia
 from affectgpt.records import (
@@ -25,7 +26,7 @@ from affectgpt.records import (
     Waveform,
 )
 
-UNITS = (1, 2, 4, 6, 12, 25)
+UNITS = tuple(load_cues().face)
 
 
 def face_track(duration_s: float = 4.0, rate_hz: float = 12.5, **peaks: float) -> FaceTrack:

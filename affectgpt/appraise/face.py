@@ -20,8 +20,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from affectgpt.appraise.fuse import weigh
 from affectgpt.appraise.heads import Head, load_head
-from affectgpt.appraise.prototypes import read_face, weigh
+from affectgpt.appraise.prototypes import read_face
 from affectgpt.emotions import load_lexicon
 from affectgpt.errors import ModelError
 from affectgpt.records import EmotionDistribution, FaceTrack, Modality, Observation

@@ -10,11 +10,10 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from affectgpt.appraise.prototypes import weigh
 from affectgpt.emotions import load_lexicon
 from affectgpt.records import EmotionDistribution, Modality, Moment
 
-__all__ = ["Reading", "certainty", "compounds", "conflicts", "pool", "share", "smooth"]
+__all__ = ["Reading", "certainty", "compounds", "conflicts", "pool", "share", "smooth", "weigh"]
 
 CERTAINTY = 2.0
 """Weight of certainty in a reading's confidence, ln(quality) + 2 x certainty: of two channels read equally well, one
@@ -112,3 +111,14 @@ def compounds(distribution: EmotionDistribution) -> dict[str, float]:
         if min(by_node.get(a, 0.0), by_node.get(b, 0.0)) >= SMALLEST_PART
     }
     return dict(sorted(found.items(), key=lambda item: -item[1]))
+
+
+def weigh(probabilities: Mapping[str, float]) -> EmotionDistribution:
+    """The distribution with its expected valence, arousal and dominance."""
+    lexicon = load_lexicon()
+    points = {label: lexicon.vad(label) for label in probabilities}
+    v, a, d = (
+        sum(p * getattr(points[label], name) for label, p in probabilities.items())
+        for name in ("valence", "arousal", "dominance")
+    )
+    return EmotionDistribution(dict(probabilities), v, a, d)

@@ -6,19 +6,19 @@ its quality taken; the readings are pooled, and what was plain before carries ov
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import cache
 from typing import Protocol
 
 from affectgpt.appraise import fuse, reliability
 from affectgpt.appraise.conformal import COVERAGE, load_calibration
 from affectgpt.appraise.face import FaceAppraiser
 from affectgpt.appraise.fuse import Reading
-from affectgpt.appraise.prototypes import carriers, read_voice
+from affectgpt.appraise.prototypes import MOST_CARRIERS, carriers, is_self_report, read_voice
 from affectgpt.appraise.stretches import cut_face, cut_voice, cut_words, stretches
 from affectgpt.appraise.voice import VoiceAppraiser
-from affectgpt.appraise.words import WordsAppraiser
+from affectgpt.appraise.words import N_CONTEXT, WordsAppraiser
 from affectgpt.cues import unit_of
 from affectgpt.records import (
     Appraisal,
@@ -38,9 +38,6 @@ __all__ = ["Appraiser", "Panel"]
 
 TELLING = 0.01
 """Probability that a reading must lose without an observation for that observation to carry it."""
-MOST_CARRIERS = 3
-
-_SELF_REPORT = re.compile(r"\b(?:i am|i'm|im|i feel|i felt|makes me|made me)\b", re.I)
 
 
 class Appraiser(Protocol):
@@ -84,7 +81,9 @@ class Panel:
         said = tuple(u for u in transcript.utterances if u.text.strip()) if transcript else ()
         ends = [float(t.times_s[-1]) for t in (face, voice) if t is not None and len(t.times_s)]
         cuts = stretches(max([*ends, *(u.end_s or 0.0 for u in said)], default=0.0))
-        read = [(s, self._read(cut_face(face, s), cut_voice(voice, s), cut_words(said, s))) for s in cuts]
+        # Words without times stand in every stretch: they are read once.
+        hear = cache(lambda spoken: self._words.read([u.text for u in spoken], _before(said, spoken)))
+        read = [(s, self._read(cut_face(face, s), cut_voice(voice, s), cut_words(said, s), hear)) for s in cuts]
         moments = [Moment(s.start_s, s.end_s, fuse.pool(_weighed(part)), fuse.share(part)) for s, part in read if part]
         parts = [part for _, part in read if part]
         best = [max(r.quality * max(fuse.certainty(r.distribution), 0.05) for r in part.values()) for part in parts]
@@ -108,7 +107,11 @@ class Panel:
         )
 
     def _read(
-        self, face: FaceTrack | None, voice: VoiceTrack | None, said: Sequence[Utterance]
+        self,
+        face: FaceTrack | None,
+        voice: VoiceTrack | None,
+        said: tuple[Utterance, ...],
+        read_words: Callable[[tuple[Utterance, ...]], EmotionDistribution],
     ) -> dict[Modality, Reading]:
         """One stretch; a modality that gives nothing there is left out."""
         read: dict[Modality, Reading] = {}
@@ -117,8 +120,8 @@ class Panel:
         if voice is not None and (heard := self._hear(voice)) is not None:
             read[Modality.VOICE] = Reading(heard, reliability.of_voice(voice))
         if said:
-            words = self._words.read([u.text for u in said])
-            own = words.top != "neutral" and any(_SELF_REPORT.search(u.text) for u in said)
+            words = read_words(said)
+            own = words.top != "neutral" and any(is_self_report(u.text) for u in said)
             read[Modality.SPEECH] = Reading(words, reliability.of_words(said, words), own)
         return {m: r for m, r in read.items() if r.quality > 0}
 
@@ -167,6 +170,12 @@ class Panel:
         if modality is Modality.VOICE and voice is not None and not len(voice.bands_db):
             is_prior = True
         return "prototypes" if is_prior else f"{self._set} heads"
+
+
+def _before(said: Sequence[Utterance], spoken: Sequence[Utterance]) -> list[str]:
+    """What was said before these words, as far as the heads look back."""
+    first = next(i for i, u in enumerate(said) if u is spoken[0])
+    return [u.text for u in said[max(0, first - N_CONTEXT) : first]]
 
 
 def _weighed(readings: Mapping[Modality, Reading]) -> list[tuple[EmotionDistribution, float]]:

@@ -10,14 +10,24 @@ import math
 import re
 import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from functools import cache
 from importlib.resources import files
 
+from affectgpt.appraise.fuse import conflicts, pool, weigh
 from affectgpt.emotions import load_lexicon
 from affectgpt.records import Appraisal, EmotionDistribution, Modality, Observation, Observations
 
-__all__ = ["appraise", "carriers", "distribute", "fuse", "prototypes", "read_face", "read_voice", "read_words", "weigh"]
+__all__ = [
+    "MOST_CARRIERS",
+    "appraise",
+    "carriers",
+    "distribute",
+    "is_self_report",
+    "prototypes",
+    "read_face",
+    "read_voice",
+    "read_words",
+]
 
 SHARPNESS = 6.0
 """Logit of a full match. With the neutral logit below, a prototype's leading unit at C (2.5 of 5) and confidence 0.8
@@ -28,8 +38,6 @@ FULL_Z = 3.0
 """Standard deviations at which a voice cue counts in full."""
 SELF_REPORT = 2.0
 """How many times more a stated own feeling weighs than any other evidence: a person's words outrank our reading."""
-SMALLEST_CONFLICT = 0.4
-"""Both sides must hold their emotion at least this probable for a disagreement to be called a conflict."""
 
 MOST_CARRIERS = 3
 """Observations named as carrying one modality's reading: what a sentence can hold."""
@@ -40,7 +48,6 @@ _SELF_REPORT = re.compile(r"\b(?:i am|i'm|im|i feel|i felt|i was|makes me|made m
 def appraise(observations: Observations, words: EmotionDistribution | None = None) -> Appraisal:
     """Appraise every modality that is present and fuse; `words` replaces the lexicon's reading of the quotes."""
     read: dict[Modality, tuple[EmotionDistribution, float]] = {}
-    carried: dict[str, tuple[str, ...]] = {}
     face, voice, quotes = (_evidence(observations, m) for m in (Modality.FACE, Modality.VOICE, Modality.SPEECH))
     # A face that is seen and does not move is evidence of calm; a face that is not seen is none.
     still = any(o.cue == "missing_movement" for o in observations.items)
@@ -50,12 +57,28 @@ def appraise(observations: Observations, words: EmotionDistribution | None = Non
         read[Modality.VOICE] = read_voice(voice), 0.6 * max(o.confidence for o in voice)
     if quotes:
         said = words or read_words([o.quote or "" for o in quotes])
-        own = any(_SELF_REPORT.search(o.quote or "") for o in quotes) and said.top != "neutral"
+        own = said.top != "neutral" and any(is_self_report(o.quote or "") for o in quotes)
         sure = max(o.confidence for o in quotes)
         read[Modality.SPEECH] = said, sure * (SELF_REPORT if own else 0.3 if said.top == "neutral" else 0.9)
-    for modality, (reading, _) in read.items():
-        carried[modality.value] = tuple(o.id for o in carriers(observations, modality, reading))
-    return replace(fuse(read), carried_by=carried)
+    by_modality = {m.value: reading for m, (reading, _) in read.items()}
+    total = sum(weight for _, weight in read.values()) or 1.0
+    weights = {m.value: weight / total for m, (_, weight) in read.items()}
+    return Appraisal(
+        by_modality=by_modality,
+        reliability={m.value: min(1.0, weight) for m, (_, weight) in read.items()},
+        # Linear: a conflict stays two-peaked.
+        fused=pool(list(read.values())) if read else distribute({}),
+        conflicts=tuple(conflicts(by_modality, weights)),
+        carried_by={
+            m.value: tuple(o.id for o in carriers(observations, m, reading)) for m, (reading, _) in read.items()
+        },
+        weights=weights,
+    )
+
+
+def is_self_report(text: str) -> bool:
+    """Whether a quote says how its speaker is: `I am …`, `it makes me …`."""
+    return bool(_SELF_REPORT.search(text))
 
 
 def carriers(observations: Observations, modality: Modality, read: EmotionDistribution) -> list[Observation]:
@@ -75,20 +98,6 @@ def carriers(observations: Observations, modality: Modality, read: EmotionDistri
     share = {o.id: row.get(o.cue, 0.0) * (o.value or 0.0) * o.confidence for o in evidence if o.level != "near"}
     telling = sorted((o for o in evidence if share.get(o.id, 0.0) > 0), key=lambda o: -share[o.id])
     return telling[:MOST_CARRIERS] or evidence[:2]
-
-
-def fuse(read: Mapping[Modality, tuple[EmotionDistribution, float]]) -> Appraisal:
-    """Pool distributions in proportion to reliability (linear: a conflict stays two-peaked); name conflicts."""
-    if not read:
-        return Appraisal({}, {}, distribute({}))
-    total = sum(weight for _, weight in read.values()) or 1.0
-    pooled = {label: sum(d.probabilities.get(label, 0.0) * w for d, w in read.values()) / total for label in _labels()}
-    return Appraisal(
-        by_modality={m.value: d for m, (d, _) in read.items()},
-        reliability={m.value: min(1.0, w) for m, (_, w) in read.items()},
-        fused=weigh(pooled),
-        conflicts=tuple(_conflicts(read)),
-    )
 
 
 def read_face(observations: Sequence[Observation]) -> EmotionDistribution:
@@ -124,30 +133,9 @@ def distribute(matches: Mapping[str, float]) -> EmotionDistribution:
     return weigh({label: x / total for label, x in raised.items()})
 
 
-def weigh(probabilities: Mapping[str, float]) -> EmotionDistribution:
-    """The distribution with its expected valence, arousal and dominance."""
-    lexicon = load_lexicon()
-    points = {label: lexicon.vad(label) for label in probabilities}
-    v, a, d = (
-        sum(p * getattr(points[label], name) for label, p in probabilities.items())
-        for name in ("valence", "arousal", "dominance")
-    )
-    return EmotionDistribution(dict(probabilities), v, a, d)
-
-
 def _match(table: str, cues: Mapping[str, float]) -> EmotionDistribution:
     rows: Mapping[str, Mapping[str, float]] = prototypes()[table]
     return distribute({label: sum(w * cues.get(cue, 0.0) for cue, w in row.items()) for label, row in rows.items()})
-
-
-def _conflicts(read: Mapping[Modality, tuple[EmotionDistribution, float]]) -> list[str]:
-    firm = [(m, d) for m, (d, _) in read.items() if d.top != "neutral" and d.probabilities[d.top] >= SMALLEST_CONFLICT]
-    found = []
-    for i, (m, d) in enumerate(firm):
-        for other, e in firm[i + 1 :]:
-            if d.top != e.top and (d.valence * e.valence < 0 or e.probabilities[d.top] < 0.1):
-                found.append(f"{m.value} seems {d.top}, {other.value} seems {e.top}")
-    return found
 
 
 def _evidence(observations: Observations, modality: Modality) -> list[Observation]:

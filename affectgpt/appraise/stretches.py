@@ -68,10 +68,10 @@ def _overlap(spans: Sequence[Interval], stretch: Interval) -> Iterator[Interval]
             yield Interval(max(span.start_s, stretch.start_s), min(span.end_s, stretch.end_s))
 
 
-def cut_words(said: Sequence[Utterance], stretch: Interval) -> list[Utterance]:
+def cut_words(said: Sequence[Utterance], stretch: Interval) -> tuple[Utterance, ...]:
     """What was said for the most part in a stretch; words without times count throughout."""
-    return [
+    return tuple(
         u
         for u in said
         if u.start_s is None or u.end_s is None or stretch.start_s <= (u.start_s + u.end_s) / 2 <= stretch.end_s
-    ]
+    )

@@ -16,8 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from affectgpt.appraise.functionals import NAMES_SHA256, functionals
+from affectgpt.appraise.fuse import weigh
 from affectgpt.appraise.heads import Head, load_head
-from affectgpt.appraise.prototypes import read_voice, weigh
+from affectgpt.appraise.prototypes import read_voice
 from affectgpt.emotions import load_lexicon
 from affectgpt.errors import ModelError
 from affectgpt.records import EmotionDistribution, Modality, Observation, VoiceTrack

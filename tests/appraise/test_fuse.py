@@ -9,8 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from affectgpt.appraise import fuse
-from affectgpt.appraise.fuse import Reading
-from affectgpt.appraise.prototypes import weigh
+from affectgpt.appraise.fuse import Reading, weigh
 from affectgpt.emotions import load_lexicon
 from affectgpt.records import EmotionDistribution, Modality, Moment
 

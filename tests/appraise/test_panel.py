@@ -6,40 +6,29 @@ import random
 from dataclasses import replace
 from itertools import pairwise
 
+import fakes
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from affectgpt.appraise import reliability
+from affectgpt.appraise.fuse import pool, weigh
 from affectgpt.appraise.panel import Panel
-from affectgpt.appraise.prototypes import weigh
 from affectgpt.appraise.stretches import cut_face, cut_voice, cut_words, stretches
-from affectgpt.cues import load_cues
+from affectgpt.appraise.words import WordsAppraiser
 from affectgpt.emotions import load_lexicon
 from affectgpt.records import FaceTrack, Interval, Observations, Transcript, TranscriptSource, Utterance, VoiceTrack
 from affectgpt.textualize import Sensed, tell
 
-UNITS = tuple(load_cues().face)
-
 
 def face(seconds: float = 3.0, **units: float) -> FaceTrack:
-    n = max(1, int(seconds * 12.5))
-    course = np.zeros((n, len(UNITS)), np.float32)
+    """A face that holds these units throughout."""
+    track = fakes.face_track(max(seconds, 0.08))
+    held = np.zeros_like(track.action_units)
     for name, value in units.items():
-        course[:, UNITS.index(int(name[2:]))] = value
-    return FaceTrack(
-        times_s=np.arange(n) / 12.5,
-        action_units=course,
-        units=UNITS,
-        found=np.ones(n, np.bool_),
-        pose_deg=np.zeros((n, 3), np.float32),
-        width_px=np.full(n, 120.0, np.float32),
-        baseline=np.zeros(len(UNITS), np.float32),
-        baseline_kind="population",
-        reliability=np.full(len(UNITS), 0.9, np.float32),
-        reader="made",
-    )
+        held[:, track.units.index(int(name.removeprefix("AU")))] = value
+    return replace(track, action_units=held)
 
 
 def words(*said: str, confidence: float = 1.0) -> Transcript:
@@ -106,6 +95,16 @@ def test_nothing_to_read_gives_no_modality() -> None:
 def test_subtitles_alone_are_read_though_no_track_gives_a_length() -> None:
     said = Transcript((Utterance("I am so happy today!", 10.0, 12.0),), TranscriptSource.SIDECAR)
     assert Panel().appraise(observed(None, said), transcript=said).fused.top == "happy"
+
+
+def test_words_are_read_with_what_was_said_in_the_stretches_before() -> None:
+    first, then = Utterance("My dog died this morning.", 0.5, 3.0), Utterance("It is what it is.", 5.0, 7.5)
+    said, head = Transcript((first, then), TranscriptSource.SIDECAR), WordsAppraiser()
+    read = Panel().appraise(observed(None, said), transcript=said).by_modality["speech"]
+    alone, after = head.read([first.text]), head.read([then.text], [first.text])
+    expected = pool([(d, reliability.of_words([u], d)) for u, d in ((first, alone), (then, after))])
+    assert read.probabilities == pytest.approx(expected.probabilities, abs=1e-5)
+    assert after.probabilities != pytest.approx(head.read([then.text]).probabilities, abs=1e-3), "context counts"
 
 
 def test_the_permissive_panel_says_that_prototypes_stand_in() -> None:
@@ -196,7 +195,7 @@ def test_unsure_or_neutral_words_are_less_reliable() -> None:
 def test_made_up_scenes_are_appraised_whatever_they_lack() -> None:
     rng, panel = random.Random(3), Panel()
     for _ in range(12):
-        units = {f"AU{u}": rng.uniform(0, 5) for u in rng.sample(UNITS, 3)}
+        units = {f"AU{u}": rng.uniform(0, 5) for u in rng.sample(fakes.UNITS, 3)}
         seen = face(rng.choice([0.0, 2.0, 11.0]), **units) if rng.random() < 0.7 else None
         said = words("We took the bus.") if rng.random() < 0.5 else None
         told = observed(seen, said)
