@@ -36,6 +36,7 @@ _WEAK = re.compile(
 _QUOTED = re.compile(r"[\"“][^\"“”]*[\"”]")
 _SCALE = re.compile(r"\b(?:of|out of)\s+5\b|/\s*5\b")
 _ALTERNATIVE = re.compile(r"\b(?:alternative|alternatively|could also|might also|ruled out)\b", re.I)
+_FIRM = re.compile(r"\b(?:no other reading|other readings have little|alternative would need other)\b", re.I)
 _CONFLICT = re.compile(r"\b(?:conflict|conflicts|contradict|contradicts|at odds)\b", re.I)
 _DIFFERENCE = re.compile(r"\b(?:lean|leans|point|points) (?:in )?different (?:ways|directions)\b", re.I)
 _AGREEMENT = re.compile(r"\b(?:agree|agrees|same way|support each other|in line with each other)\b", re.I)
@@ -82,6 +83,8 @@ def _check_coherence(claim: Claim, explanation: Explanation, appraisal: Appraisa
     reason = ""
     if _ALTERNATIVE.search(text) and label and _named_emotions(text) == {label}:
         reason = f"offers {label}, the label itself, as an alternative"
+    elif _FIRM.search(text) and appraisal is not None and (close := _close_second(appraisal)):
+        reason = f"calls no other reading near, yet {close} is half as likely as the first or more"
     elif appraisal is not None and len(appraisal.by_modality) > 1:
         tops = {m: read.top for m, read in appraisal.by_modality.items() if read.top != "neutral"}
         named = {m: top for m, top in tops.items() if _CHANNELS[m].search(text)}
@@ -92,6 +95,12 @@ def _check_coherence(claim: Claim, explanation: Explanation, appraisal: Appraisa
         elif _AGREEMENT.search(text) and len({*named.values()}) > 1:
             reason = f"tells of agreement, yet {', '.join(f'{m} seems {top}' for m, top in named.items())}"
     return CheckedClaim(claim, Verdict.CONTRADICTED, reason) if reason else None
+
+
+def _close_second(appraisal: Appraisal) -> str:
+    """The second label where it is at least half as probable as the first, else empty."""
+    ranked = sorted(appraisal.fused.probabilities.items(), key=lambda item: -item[1])[:2]
+    return ranked[1][0] if len(ranked) == 2 and 2 * ranked[1][1] >= ranked[0][1] else ""
 
 
 def _named_emotions(text: str) -> set[str]:

@@ -143,6 +143,13 @@ def test_a_conflict_that_no_channel_shows_is_invented() -> None:
     assert apart.count(Verdict.CONTRADICTED) == 1
 
 
+def test_no_reading_is_called_firm_beside_a_close_second() -> None:
+    firm = answer_with("No other reading is close.")
+    for p, n_faults in ((0.6, 1), (0.9, 0)):
+        read = EmotionDistribution({"happy": p, "sad": 1 - p}, 0.0, 0.0, 0.0)
+        assert check(firm, SEEN, Appraisal({"face": read}, {}, read)).count(Verdict.CONTRADICTED) == n_faults
+
+
 def test_denying_what_nobody_observed_is_no_contradiction() -> None:
     assert verdict("There is no jaw drop here.", "interpretation") is Verdict.UNCITED
 
