@@ -75,7 +75,8 @@ def observation_lines(observations: Observations) -> str:
 
 
 def appraisal_lines(appraisal: Appraisal | None, observations: Observations) -> str:
-    """The appraisal as every prompt shows it: a shortlist with a way out, the three dimensions, channels, conflicts.
+    """The appraisal as every prompt shows it: a shortlist with a way out, the three dimensions and the
+    confidence that an answer may have, channels, conflicts.
 
     A channel's reading cites the observations that carry it; a channel that gave nothing cites what says so.
     """
@@ -89,7 +90,7 @@ def appraisal_lines(appraisal: Appraisal | None, observations: Observations) -> 
     v, a, d = (round(x, 1) + 0.0 for x in (fused.valence, fused.arousal, fused.dominance))
     lines = [
         f"Shortlist: {listed}, or none of these",
-        f"Valence {v:.1f}, arousal {a:.1f}, dominance {d:.1f}",
+        f"Valence {v:.1f}, arousal {a:.1f}, dominance {d:.1f}, confidence {appraisal.confidence:.1f}",
         f"By channel: {channels}",
     ]
     return "\n".join(lines + [f"Conflict: {c}" for c in appraisal.conflicts])

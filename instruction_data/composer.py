@@ -17,7 +17,7 @@ from instruction_data.discourse import SECOND_READING, interpret
 
 __all__ = ["VERSION", "compose", "conclude", "strength"]
 
-VERSION = "3"
+VERSION = "4"
 """Raised with every change of what the same evidence and seed are told as; it stands in each row's provenance."""
 
 
@@ -34,15 +34,13 @@ def conclude(observations: Observations, appraisal: Appraisal) -> Conclusion:
         return Conclusion((), None, 0.0, 0.0, 0.0, 0.0)
     fused = appraisal.fused
     ranked = sorted(fused.probabilities, key=lambda k: fused.probabilities[k], reverse=True)
-    present = len(appraisal.by_modality)
-    confidence = fused.probabilities[ranked[0]] * (0.7 + 0.1 * present) * (0.8 if appraisal.conflicts else 1.0)
     return Conclusion(
         emotions=_words(ranked, fused, strength(observations)),
         label=ranked[0],
         valence=round(fused.valence, 1) + 0.0,
         arousal=round(fused.arousal, 1) + 0.0,
         dominance=round(fused.dominance, 1) + 0.0,
-        confidence=round(max(0.1, min(0.9, confidence)), 1),
+        confidence=round(appraisal.confidence, 1),
     )
 
 

@@ -17,8 +17,8 @@ __all__ = ["Style", "draw_style", "interpret"]
 
 SECOND_READING = 0.12
 """Probability from which a second emotion is named as an alternative."""
-THIN = 0.45
-"""Confidence below which the answer calls itself tentative."""
+THIN = 0.3
+"""Confidence, as the prompt shows it, up to which the answer calls itself tentative."""
 
 Length = Literal["brief", "plain", "full"]
 _ORDERS = (
@@ -169,7 +169,7 @@ class _Plan:
         ]
 
     def _thin(self) -> list[str]:
-        return [self.teller.say("close", "thin")] if self.conclusion.confidence < THIN else []
+        return [self.teller.say("close", "thin")] if self.conclusion.confidence <= THIN else []
 
     def _close(self) -> list[str]:
         """The second reading, where it is probable enough to be named."""

@@ -25,7 +25,7 @@ def test_the_rendered_explain_prompt_is_the_golden_one(repo: Path) -> None:
     rendered = "\n\n".join(f"<{m.role}>\n{m.content}" for m in prompt.messages)
     golden = repo / "tests" / "goldens" / "explain_prompt.txt"
     assert rendered + "\n" == golden.read_text(encoding="utf-8"), "if the change is meant, raise the prompt's version"
-    assert (prompt.prompt_id, prompt.version) == ("explain", "3")
+    assert (prompt.prompt_id, prompt.version) == ("explain", "4")
     assert prompt.schema is not None
 
 

@@ -114,3 +114,15 @@ class Appraisal:
     course: tuple[Moment, ...] = ()
     emotion_set: EmotionSet | None = None
     read_by: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def confidence(self) -> float:
+        """How sure a conclusion from this may be, in [0.1, 0.9], or 0 without evidence.
+
+        The first emotion's probability, a tenth more for each further channel up to three, a fifth less in conflict: a
+        rule of this project, so that an answer's number follows from what its prompt shows.
+        """
+        if not self.by_modality:
+            return 0.0
+        share = (0.7 + 0.1 * len(self.by_modality)) * (0.8 if self.conflicts else 1.0)
+        return max(0.1, min(0.9, self.fused.probabilities[self.fused.top] * share))

@@ -15,7 +15,7 @@ from affectgpt.errors import OptionError
 from affectgpt.records import Message, Prompt, Sampling
 
 SEEN = "[F1] lip corner puller (AU12) marked, 2.9 of 5\n[S1] “we made it” 0.4–2.2 s\nnot a line [F9]"
-PROMPT = Prompt((Message("system", "[X1] is no observation"), Message("user", SEEN)), "explain", "3")
+PROMPT = Prompt((Message("system", "[X1] is no observation"), Message("user", SEEN)), "explain", "4")
 
 
 def test_choosing_and_echo_pull_in_nothing_heavy() -> None:
@@ -63,7 +63,7 @@ def test_echo_copies_each_observation_and_concludes_nothing() -> None:
         "**Interpretation**",
     ]
     assert lines[5:8] == ["**Conclusion**", "Emotions: cannot tell", "Label: cannot tell"]
-    assert (answer.engine, answer.model, answer.prompt_id, answer.prompt_version) == ("echo", "echo-1", "explain", "3")
+    assert (answer.engine, answer.model, answer.prompt_id, answer.prompt_version) == ("echo", "echo-1", "explain", "4")
     assert answer.finish_reason == "stop"
 
 
