@@ -74,6 +74,11 @@ class Recipe:
     name: str = _key(
         "adapter", "The adapter's id, in its manifest and in every answer it gives.", section="The adapter"
     )
+    start_from: str | None = _key(
+        None,
+        "Sealed adapter to train on from, of the same base, rank, alpha and targets: a folder, or shipped; null begins "
+        "anew.",
+    )
     rank: int = _key(16, "Rank r of the update BA.", least=1)
     alpha: int = _key(32, "The update is scaled by alpha / r.", least=1)
     dropout: float = _key(0.0, "On the adapter's input, in training only.", least=0.0)

@@ -73,9 +73,20 @@ def _finish(part: Path, recipe: Recipe, run: Run, revision: str | None) -> None:
 
 def notes_of(recipe: Recipe, run: Run, revision: str | None) -> dict[str, Any]:
     """What a manifest tells of how the adapter was made."""
-    told = ("data_sha256", "steps", "best_step", "metrics", "commit", "versions", "prompts", "rows", "tasks")
+    told = (
+        "started_from",
+        "data_sha256",
+        "steps",
+        "best_step",
+        "metrics",
+        "commit",
+        "versions",
+        "prompts",
+        "rows",
+        "tasks",
+    )
     # No path of the machine it was made on: hashes tell the rows, the base is named above.
-    decided = {k: v for k, v in as_row(recipe).items() if k not in ("model", "data", "out")}
+    decided = {k: v for k, v in as_row(recipe).items() if k not in ("model", "data", "out", "start_from")}
     return {
         "recipe": decided,
         "base_revision": revision or recipe.revision,

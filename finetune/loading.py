@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import warnings
@@ -11,12 +12,21 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from affectgpt.engines import models
+from affectgpt.engines import adapter, models
 from affectgpt.errors import MissingDependency, ModelError, OptionError
 from finetune import attention
 from finetune.config import Recipe
 
-__all__ = ["device_of", "load_base", "load_tokenizer", "lora_config", "need_packages", "quiet"]
+__all__ = [
+    "device_of",
+    "load_base",
+    "load_started",
+    "load_tokenizer",
+    "lora_config",
+    "need_packages",
+    "quiet",
+    "started_folder",
+]
 
 UPSTREAM: tuple[tuple[type[Warning], str], ...] = (
     # peft 0.21 and TRL 1.16 name what transformers 5.23 calls activation checkpointing.
@@ -129,6 +139,45 @@ def load_base(recipe: Recipe, place: str | Path, device: str) -> Any:
     except (OSError, ValueError, KeyError, ImportError, RuntimeError, SafetensorError) as e:
         reason = (str(e).strip() or type(e).__name__).splitlines()[0][:300]
         raise ModelError(f"cannot load model {recipe.model}: {reason}", "name a folder or a Hugging Face id") from e
+
+
+def started_folder(recipe: Recipe) -> Path:
+    """The folder that `start_from` names.
+
+    Raises:
+        OptionError: it says shipped, and this package carries no adapter.
+    """
+    if recipe.start_from != "shipped":
+        return Path(str(recipe.start_from)).expanduser()
+    folder = adapter.shipped()
+    if folder is None:
+        raise OptionError("start_from: this package carries no adapter", "name a folder")
+    return folder
+
+
+def load_started(recipe: Recipe, base: Any, place: str | Path) -> Any:
+    """The base with the adapter that `start_from` names, to be trained on.
+
+    Raises:
+        OptionError: the adapter is of another base or shape. ModelError: it is damaged or missing.
+    """
+    from peft import PeftModel
+
+    folder = started_folder(recipe)
+    manifest = adapter.read_manifest(folder)
+    if adapter.file_sha256(models.config_file(place)) != manifest.base_config_sha256:
+        raise OptionError(
+            f"start_from: adapter {manifest.id!r} was trained on {manifest.base_model!r}, not on {recipe.model!r}",
+            "name its base as model",
+        )
+    held = json.loads((folder / adapter.CONFIG).read_text("utf-8"))
+    found = held.get("r"), held.get("lora_alpha"), sorted(held.get("target_modules") or ())
+    if found != (recipe.rank, recipe.alpha, sorted(recipe.targets)):
+        raise OptionError(
+            f"start_from: adapter {manifest.id!r} has rank {found[0]}, alpha {found[1]}, targets {', '.join(found[2])}",
+            "give the recipe the same rank, alpha and targets",
+        )
+    return PeftModel.from_pretrained(base, str(folder), is_trainable=True)
 
 
 def load_tokenizer(recipe: Recipe, place: str | Path) -> Any:

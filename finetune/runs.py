@@ -22,9 +22,11 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from affectgpt.engines import adapter
 from affectgpt.errors import OptionError
 from affectgpt.versions import own_version
 from finetune.config import Recipe, load_recipe, write_yaml
+from finetune.loading import started_folder
 from finetune.preflight import Report
 from finetune.rows import Encoded, file_sha256
 
@@ -116,6 +118,7 @@ class Run:
             "machine": {"system": platform.platform(), "device": report.device, "n_cpus": os.cpu_count()},
             "command": sys.argv[1:],
             "rows": {"train": len(report.train.lengths), "dev": len(report.dev.lengths)},
+            "started_from": _started_from(self.recipe),
             "tasks": dict(report.train.tasks),
             "prompts": dict(report.train.prompts),
             "expected": {"steps": report.need.n_steps, "seconds": round(report.need.seconds),
@@ -256,6 +259,14 @@ def _read_notes(folder: Path) -> dict[str, Any]:
         return dict(json.loads((folder / "run.json").read_text("utf-8")))
     except (OSError, ValueError):
         return {}
+
+
+def _started_from(recipe: Recipe) -> dict[str, str] | None:
+    """Id and hash of the adapter whose weights this run began with."""
+    if not recipe.start_from:
+        return None
+    manifest = adapter.read_manifest(started_folder(recipe))
+    return {"id": manifest.id, "weights_sha256": manifest.weights_sha256}
 
 
 def _step_of(checkpoint: str | None) -> int | None:

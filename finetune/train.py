@@ -20,7 +20,16 @@ from affectgpt.engines import models
 from affectgpt.errors import AffectError, OptionError
 from finetune import exporting, preflight
 from finetune.config import Recipe, load_recipe
-from finetune.loading import device_of, is_distributed, load_base, load_tokenizer, lora_config, need_packages, quiet
+from finetune.loading import (
+    device_of,
+    is_distributed,
+    load_base,
+    load_started,
+    load_tokenizer,
+    lora_config,
+    need_packages,
+    quiet,
+)
 from finetune.rows import choose, encode, read_rows
 from finetune.runs import Run, open_run
 
@@ -111,13 +120,14 @@ def _trainer(recipe: Recipe, run: Run, tell: Callable[[str], None]) -> Any:
     device = device_of()
     place = models.resolve(recipe.model)[1]
     tokenizer = load_tokenizer(recipe, place)
+    model = load_base(recipe, place, device)
     trainer = AnswerTrainer(
-        model=load_base(recipe, place, device),
+        model=load_started(recipe, model, place) if recipe.start_from else model,
         args=_settings(recipe, run, device),
         train_dataset=run.dataset("train"),
         eval_dataset=run.dataset("dev"),
         processing_class=tokenizer,
-        peft_config=lora_config(recipe),
+        peft_config=None if recipe.start_from else lora_config(recipe),
         callbacks=[Seal(run.keep_history), Telling(tell)]
         + ([EarlyStoppingCallback(recipe.early_stop)] if recipe.early_stop else []),
     )

@@ -200,3 +200,32 @@ def test_early_stop_counts_looks_without_a_better_one(tmp_path: Path) -> None:
                          "eval_steps=1", "save_steps=1", "epochs=9")  # fmt: skip
     train(recipe)
     assert json.loads((tmp_path / "run" / "run.json").read_text("utf-8"))["steps"] == 3
+
+
+def test_a_run_goes_on_from_another_adapters_weights(finished: Path, tmp_path: Path) -> None:
+    import torch
+    from safetensors.torch import load_file
+
+    first = finished / "run" / "adapter"
+    one_step = ("max_steps=1", "eval_steps=1", "save_steps=1", "learning_rate=1e-6", "warmup_steps=0", "dropout=0.0")
+    recipe = tiny_recipe(finished, "llama", "smollm2-135m", *one_step, f"start_from={first}", f"out={tmp_path / 'run'}")
+    folder = train(recipe)
+    before, after = (load_file(f / adapter.WEIGHTS) for f in (first, folder))
+    moved = max((after[k] - before[k]).abs().max().item() for k in before)
+    assert 0 < moved < 1e-4, "neither begun anew nor left as it was"
+    assert {t.dtype for t in after.values()} == {torch.float32}
+    manifest = adapter.read_manifest(folder)
+    told = manifest.notes["started_from"]
+    assert told == {"id": "explain", "weights_sha256": adapter.read_manifest(first).weights_sha256}
+    assert str(first) not in (folder / adapter.MANIFEST).read_text("utf-8")
+
+
+def test_an_adapter_of_another_shape_or_base_is_no_beginning(finished: Path, tmp_path: Path) -> None:
+    given = (*LONGER, f"out={tmp_path / 'run'}")
+    first = f"start_from={finished / 'run' / 'adapter'}"
+    with pytest.raises(OptionError, match="rank"):
+        train(tiny_recipe(finished, "llama", "smollm2-135m", *given, first, "rank=4"))
+    with pytest.raises(OptionError, match="trained on"):
+        train(
+            tiny_recipe(finished, "llama", "smollm2-135m", *LONGER, "start_from=shipped", f"out={tmp_path / 'other'}")
+        )
