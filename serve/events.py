@@ -1,0 +1,128 @@
+"""A turn and what happens in it, in order: the one form that the API, the explain stream and the chat page share.
+
+A turn's events come in this order: any number of `Staged`, then `Observed`, `Reasoned` and `Said` pieces as they stand,
+a `Carded` where a person should be shown human help, and one `Ended`. What fails raises an AffectError instead.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal, Protocol
+
+from affectgpt.readers import Setting
+from affectgpt.records import Message, Modality, Observation, Outcome, Sampling
+
+__all__ = [
+    "Attachment",
+    "Carded",
+    "Ended",
+    "Event",
+    "MediaKind",
+    "Observed",
+    "Reasoned",
+    "Said",
+    "Staged",
+    "TurnRequest",
+    "Turns",
+]
+
+MediaKind = Literal["image", "audio", "video", "transcript"]
+
+
+@dataclass(frozen=True, slots=True)
+class Attachment:
+    """A file that a client sent. `path` lies in the server's own upload folder; `name` is shown back, never opened."""
+
+    path: Path
+    kind: MediaKind
+    name: str
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class TurnRequest:
+    """One turn: the conversation, oldest first, the last message the user's, and what came with that message.
+
+    `subject` is the person to describe (0 the first to appear), None leaves the choice. `setting` names a place where
+    face and voice are refused. `locale` (BCP 47) chooses whose help lines are shown. `is_explained` False leaves the
+    three parts out: words alone, no media.
+    """
+
+    messages: tuple[Message, ...]
+    attachments: tuple[Attachment, ...] = ()
+    modalities: frozenset[Modality] = frozenset(Modality)
+    subject: int | None = None
+    setting: Setting | None = None
+    sampling: Sampling = field(default_factory=Sampling)
+    locale: str = "en"
+    is_explained: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Staged:
+    """A stage (the agent's names, and `queue`, `reply`) began or went on; `share` done in [0, 1], None unknown."""
+
+    name: str
+    share: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Observed:
+    """One observation, in the prompt's order."""
+
+    observation: Observation
+
+
+@dataclass(frozen=True, slots=True)
+class Reasoned:
+    """A piece of the three parts, after its claims were checked. Joined, the pieces are `Ended.reasoning`."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """A piece of the reply, whole sentences, after screening. Joined, the pieces are `Ended.reply`."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Carded:
+    """Human help to show and keep on the page: Markdown, and the locale it is for. Analysis has stopped."""
+
+    markdown: str
+    locale: str
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """The turn is over. `outcome` None where nothing was explained; tokens count every request of the turn.
+
+    `finish_reason` is "content_filter" where screening ended the reply.
+    """
+
+    outcome: Outcome | None
+    reasoning: str
+    reply: str
+    finish_reason: Literal["stop", "length", "content_filter"]
+    model: str
+    n_prompt_tokens: int = 0
+    n_completion_tokens: int = 0
+
+
+Event = Staged | Observed | Reasoned | Said | Carded | Ended
+
+
+class Turns(Protocol):
+    """Whatever can take a turn; closing the iterator (a client that left) stops the work behind it."""
+
+    def run(self, request: TurnRequest) -> AsyncIterator[Event]:
+        """The turn's events as they happen.
+
+        Raises:
+            InputError: the request or a file is at fault. EngineError: the model failed.
+        """
+        ...
