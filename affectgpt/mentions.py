@@ -99,9 +99,14 @@ def _in_clause(clause: str) -> Iterator[Mention]:
 def _face_levels(clause: str, cues: CueVocabulary) -> tuple[frozenset[str], str]:
     for level in cues.face_levels:
         for word in level.words:
-            if re.search(rf"\b{re.escape(word)}(?:ly)?\b", clause, re.I):
+            if _level_pattern(word).search(clause):
                 return frozenset({level.letter}), word
     return frozenset(), ""
+
+
+@cache
+def _level_pattern(word: str) -> re.Pattern[str]:
+    return re.compile(rf"\b{re.escape(word)}(?:ly)?\b", re.I)
 
 
 def _voice_levels(clause: str, words: str, direction: int, cue: VoiceCue) -> tuple[frozenset[str], int]:
