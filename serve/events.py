@@ -1,7 +1,8 @@
 """A turn and what happens in it, in order: the one form that the API, the explain stream and the chat page share.
 
-A turn's events come in this order: any number of `Staged`, then `Observed`, `Reasoned` and `Said` pieces as they stand,
-a `Carded` where a person should be shown human help, and one `Ended`. What fails raises an AffectError instead.
+A turn's events come in this order: any number of `Staged`, a `Sensed` where media were read, then `Observed`,
+`Reasoned` and `Said` pieces as they stand, a `Carded` where a person should be shown human help, and one `Ended`. What
+fails raises an AffectError instead.
 """
 
 from __future__ import annotations
@@ -9,10 +10,13 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 from affectgpt.readers import Setting
 from affectgpt.records import Message, Modality, Observation, Outcome, Sampling
+
+if TYPE_CHECKING:
+    from affectgpt.agent import Senses
 
 __all__ = [
     "Attachment",
@@ -23,6 +27,7 @@ __all__ = [
     "Observed",
     "Reasoned",
     "Said",
+    "Sensed",
     "Staged",
     "TurnRequest",
     "Turns",
@@ -66,6 +71,16 @@ class Staged:
 
     name: str
     share: float | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Sensed:
+    """The tracks of the clip, once, before anything is told of them: a page draws its timelines while the rest is made.
+
+    It never leaves the server as it is. A turn that skips it is whole; nothing is drawn then.
+    """
+
+    senses: Senses
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +128,7 @@ class Ended:
     n_completion_tokens: int = 0
 
 
-Event = Staged | Observed | Reasoned | Said | Carded | Ended
+Event = Staged | Sensed | Observed | Reasoned | Said | Carded | Ended
 
 
 class Turns(Protocol):
