@@ -49,9 +49,12 @@ bench-clips: setup ## every shared clip through explain, printed as JSON; needs 
 	@$(BIN)/python tests/bench/bench_clips.py
 
 ADAPTER_RUN ?= runs/explain
-adapter: setup ## rebuild rows and the shipped adapter (about an hour on 2 cores); needs the shared corpora
-	$(BIN)/python -m instruction_data.rows --goemotions ../shared/data/text/goemotions --out $(ADAPTER_RUN)/data
-	$(BIN)/python -m finetune.explain --data $(ADAPTER_RUN)/data --out $(ADAPTER_RUN) --ship
+adapter: setup ## rebuild rows and the shipped adapter (about 100 minutes on 2 cores); needs the shared corpora
+	$(BIN)/affectgpt data build explain data=../shared/data out=$(ADAPTER_RUN)/data tracks=$(ADAPTER_RUN)/tracks
+	$(BIN)/affectgpt finetune smollm2-135m data=$(ADAPTER_RUN)/data out=$(ADAPTER_RUN) name=explain epochs=1.8
+	rm -rf $(ADAPTER_RUN)/shipped
+	$(BIN)/affectgpt finetune export $(ADAPTER_RUN)/adapter $(ADAPTER_RUN)/shipped dtype=bfloat16
+	cp $(ADAPTER_RUN)/shipped/* affectgpt/weights/explain/
 
 CALIBRATION ?= runs/calibration
 HEADS := affectgpt/weights/appraisers
