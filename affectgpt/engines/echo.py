@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 
 from affectgpt.engines.engine import cut_at_stop, stamp
 from affectgpt.records import Completion, Prompt, Sampling
@@ -34,9 +34,11 @@ class EchoEngine:
         """One answer a prompt, in order; cut after `max_tokens` words with finish_reason "length"."""
         return [self._answer(prompt, sampling) for prompt in prompts]
 
-    def stream(self, prompt: Prompt, sampling: Sampling) -> Iterator[str]:
+    def stream(self, prompt: Prompt, sampling: Sampling) -> Generator[str, None, Completion]:
         """The same answer, word by word."""
-        yield from _PIECE.findall(self._answer(prompt, sampling).text)
+        completion = self._answer(prompt, sampling)
+        yield from _PIECE.findall(completion.text)
+        return completion
 
     def _answer(self, prompt: Prompt, sampling: Sampling) -> Completion:
         text = self._next_scripted() if self._scripted else _compose(prompt)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -31,8 +31,11 @@ class Engine(Protocol):
         """
         ...
 
-    def stream(self, prompt: Prompt, sampling: Sampling) -> Iterator[str]:
-        """Pieces of one answer as they are written; joined, they are the text that `generate` gives."""
+    def stream(self, prompt: Prompt, sampling: Sampling) -> Generator[str, None, Completion]:
+        """Pieces of one answer as they are written; joined, they are the text that `generate` gives.
+
+        The generator returns the Completion (`yield from`, or the StopIteration's value); closing it stops the model.
+        """
         ...
 
 

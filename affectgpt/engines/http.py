@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
@@ -100,18 +100,27 @@ class HttpEngine:
         finally:
             pool.shutdown(cancel_futures=True)
 
-    def stream(self, prompt: Prompt, sampling: Sampling) -> Iterator[str]:
-        """Pieces of one answer as the server sends them; reasoning is left out."""
+    def stream(self, prompt: Prompt, sampling: Sampling) -> Generator[str, None, Completion]:
+        """Pieces of one answer as the server sends them; reasoning goes to the Completion that is returned."""
         import openai
 
-        asked = self._asked(prompt, sampling)
+        asked = {**self._asked(prompt, sampling), "stream": True, "stream_options": {"include_usage": True}}
+        text, thought, n_tokens, reason = "", "", (0, 0), "stop"
         try:
-            with self._client.chat.completions.create(**asked, stream=True) as events:
+            with self._ask(asked) as events:
                 for event in events:
-                    if event.choices and (piece := event.choices[0].delta.content):
+                    if event.usage:
+                        n_tokens = event.usage.prompt_tokens, event.usage.completion_tokens
+                    if not event.choices:
+                        continue
+                    delta, reason = event.choices[0].delta, event.choices[0].finish_reason or reason
+                    thought += _thought(delta)
+                    if piece := delta.content:
+                        text += piece
                         yield piece
         except (openai.OpenAIError, ValueError) as e:
             raise self._error(e) from e
+        return stamp(self, prompt, text, n_tokens, reason, thought)
 
     def only_model(self) -> str:
         """The one model that the server lists.
@@ -183,14 +192,13 @@ class HttpEngine:
     def _completion(self, prompt: Prompt, reply: Any) -> Completion:
         choice, usage = reply.choices[0], reply.usage
         message = choice.message
-        thought = getattr(message, "reasoning", None) or getattr(message, "reasoning_content", None) or ""
         return stamp(
             self,
             prompt,
             message.content or getattr(message, "refusal", None) or "",
             (usage.prompt_tokens, usage.completion_tokens) if usage else (0, 0),
             choice.finish_reason or "stop",
-            reasoning=thought if isinstance(thought, str) else "",
+            reasoning=_thought(message),
         )
 
     def _strip(self, request: Any) -> None:
@@ -227,6 +235,12 @@ class HttpEngine:
 
     def _nonsense(self) -> EngineError:
         return EngineError(f"{self._url} did not answer in the OpenAI form", "see that --base-url is the server's /v1")
+
+
+def _thought(message: Any) -> str:
+    """What a message or a piece of one holds as reasoning, under either of its two names."""
+    thought = getattr(message, "reasoning", None) or getattr(message, "reasoning_content", None)
+    return thought if isinstance(thought, str) else ""
 
 
 def _shown(url: str) -> str:

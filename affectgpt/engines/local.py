@@ -10,7 +10,7 @@ answers can depend on their neighbours: measure in float32.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
@@ -75,10 +75,10 @@ class LocalEngine:
                 done[i] = self._completion(prompts[i], len(ids[i]), written, sampling)
         return [done[i] for i in range(len(ids))]
 
-    def stream(self, prompt: Prompt, sampling: Sampling) -> Iterator[str]:
-        """Pieces of one answer while it is written; closing the iterator stops the model."""
+    def stream(self, prompt: Prompt, sampling: Sampling) -> Generator[str, None, Completion]:
+        """Pieces of one answer while it is written, then its Completion; closing the generator stops the model."""
         ids = self._encode(prompt)
-        pieces: SimpleQueue[str | BaseException | None] = SimpleQueue()
+        pieces: SimpleQueue[str | BaseException | list[int]] = SimpleQueue()
         closed = threading.Event()
         shown = 0
 
@@ -94,7 +94,7 @@ class LocalEngine:
             try:
                 (written,) = self._write([ids], sampling, watch)
                 pieces.put(cut_at_stop(self._text(written), sampling.stop)[0][shown:])
-                pieces.put(None)
+                pieces.put(written)
             except BaseException as e:  # noqa: BLE001 - raised again in the reader's thread
                 pieces.put(e)
 
@@ -103,11 +103,12 @@ class LocalEngine:
         try:
             if prompt.opening:
                 yield prompt.opening
-            while (piece := pieces.get()) is not None:
+            while not isinstance(piece := pieces.get(), list):
                 if isinstance(piece, BaseException):
                     raise piece
                 if piece:
                     yield piece
+            return self._completion(prompt, len(ids), piece, sampling)
         finally:
             closed.set()
             thread.join()
