@@ -6,6 +6,7 @@ import json
 import shutil
 import tempfile
 from collections.abc import Callable, Mapping
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +15,13 @@ from affectgpt.errors import AffectError, ModelError, OptionError
 from finetune.config import Recipe, as_row
 from finetune.runs import Over, Run
 
-__all__ = ["CARD", "export", "merge", "seal", "seal_again"]
+__all__ = ["CARD", "STORED", "base_of", "export", "merge", "seal", "seal_again"]
 
 CARD = "README.md"
 DATA_CARD = "data_card.md"
 PART = ".adapter.part"
+STORED = ("bfloat16", "float16", "float32")
+"""Number types that an exported adapter's weights may be stored in."""
 
 
 def seal(trainer: Any, recipe: Recipe, run: Run) -> Path:
@@ -123,15 +126,44 @@ stands in `{adapter.MANIFEST}`. It describes how people seem, never what they fe
 """
 
 
-def export(folder: Path, target: Path) -> Path:
+def export(folder: Path, target: Path, dtype: str | None = None) -> Path:
     """Copy a sealed adapter, checked against its manifest, and nothing else.
 
+    `dtype` (`bfloat16`, `float16`, `float32`) rounds the weights and seals them anew: half the bytes. The manifest's
+    `notes.rounded` then says from which weights they were rounded.
+
     Raises:
-        ModelError: it is not whole. OptionError: something is there already.
+        ModelError: it is not whole. OptionError: something is there already, or no such number type.
     """
-    adapter.read_manifest(folder)
+    if dtype is not None and dtype not in STORED:
+        raise OptionError(f"dtype: {dtype!r} does not fit", f"give one of {', '.join(STORED)}")
+    manifest = adapter.read_manifest(folder)
     names = (adapter.MANIFEST, adapter.CONFIG, adapter.WEIGHTS, CARD, DATA_CARD)
-    return _build(target, lambda part: [shutil.copy2(folder / n, part / n) for n in names if (folder / n).is_file()])
+
+    def fill(part: Path) -> None:
+        for name in names:
+            if (folder / name).is_file():
+                shutil.copy2(folder / name, part / name)
+        if dtype is not None:
+            _round(part, manifest, dtype)
+
+    return _build(target, fill)
+
+
+def _round(part: Path, manifest: adapter.Manifest, dtype: str) -> None:
+    """The folder's weights stored as `dtype`, and its manifest over them."""
+    import torch
+    from safetensors.torch import load_file, save_file
+
+    path = part / adapter.WEIGHTS
+    weights = {k: w.to(getattr(torch, dtype)).contiguous() for k, w in load_file(path).items()}
+    if not all(bool(w.isfinite().all()) for w in weights.values()):
+        raise ModelError(f"a weight of {manifest.id!r} is beyond {dtype}", "store it as bfloat16 or float32")
+    save_file(weights, path, metadata={"format": "pt"})
+    path.chmod(0o644)
+    rounded = {"dtype": dtype, "from_sha256": manifest.weights_sha256}
+    sealed = replace(manifest, weights_sha256=adapter.file_sha256(path), notes={**manifest.notes, "rounded": rounded})
+    (part / adapter.MANIFEST).write_text(json.dumps(asdict(sealed), indent=2) + "\n", "utf-8")
 
 
 def merge(folder: Path, target: Path, model: str | None = None) -> Path:
@@ -145,7 +177,7 @@ def merge(folder: Path, target: Path, model: str | None = None) -> Path:
     import torch
 
     manifest = adapter.read_manifest(folder)
-    name, place = models.resolve(model or _base_of(manifest))
+    name, place = models.resolve(model or base_of(manifest))
     merged, _ = adapter.merge(models.load_model(place), folder, name, models.config_file(place))
     stored = getattr(torch, str(getattr(merged.config, "dtype", None) or "float32").removeprefix("torch."))
     tokenizer = models.load_tokenizer(place)
@@ -161,7 +193,12 @@ def merge(folder: Path, target: Path, model: str | None = None) -> Path:
     return _build(target, fill)
 
 
-def _base_of(manifest: adapter.Manifest) -> str:
+def base_of(manifest: adapter.Manifest) -> str:
+    """The base model's name, where it is one that can be found from anywhere.
+
+    Raises:
+        OptionError: it is a folder somewhere.
+    """
     if manifest.base_model == embedded.MODEL_ID or manifest.base_model.count("/") == 1:
         return manifest.base_model
     raise OptionError(f"the base {manifest.base_model!r} is a folder somewhere", "name it with --model")

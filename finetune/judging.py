@@ -8,26 +8,37 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 import numpy as np
 
 from affectgpt.answers import labels
+from affectgpt.emotions import load_lexicon
 from affectgpt.evaluation import metrics
+from affectgpt.evaluation.faithfulness import said_yes
 from affectgpt.grounding import check
 from affectgpt.mentions import find_mentions
-from affectgpt.parsing import parse, parse_text
-from affectgpt.records import Completion, Explanation, Observations, Verdict
-from finetune.observed import read_observations
+from affectgpt.parsing import citations, parse, parse_text, sentences
+from affectgpt.records import CheckedClaim, Claim, Completion, Explanation, Observations, Verdict
+from finetune.observed import read_appraisal, read_observations
 from finetune.rows import Row
 
-__all__ = ["Judged", "judge", "summarise"]
+__all__ = ["NAMES_CONFLICT", "Judged", "distinct_2", "judge", "named_labels", "names_conflict", "summarise"]
+
+NAMES_CONFLICT = re.compile(r"\b(?:conflicts?|disagrees?|contradicts?|at odds)\b", re.IGNORECASE)
+"""The words by which the training rows name a conflict, and nothing else."""
+_DENIED = re.compile(r"\b(?:no|not|without|never|neither|nothing)\b", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
 class Judged:
     """One answer: `gold` and `label` of three-part rows (None is cannot tell), counts of claims and of named cues.
 
-    `is_three_part` tells which task the row is of by its own answer; other rows are judged by `is_exact` alone.
+    `is_three_part` tells which task the row is of by its own answer; other rows are judged by `is_exact` alone, and
+    where the row's own answer is a yes or a no (`gold_yes`) by whether `said_yes` agrees.
+    `own_…` counts leave out what the prompt's opening gave: the key observations that the program restated.
+    `n_weighed` of the `n_channels` that gave evidence are cited in the interpretation; `has_conflict` where the prompt
+    tells of a conflict, `names_conflict` where the interpretation does.
     """
 
     row_number: int
@@ -43,6 +54,18 @@ class Judged:
     n_imagined: int = 0
     n_shown: int = 0
     n_covered: int = 0
+    own_claims: int = 0
+    own_supported: int = 0
+    own_named: int = 0
+    own_imagined: int = 0
+    is_opened: bool = False
+    n_channels: int = 0
+    n_weighed: int = 0
+    has_conflict: bool = False
+    names_conflict: bool = False
+    gold_yes: bool | None = None
+    said_yes: bool | None = None
+    interpretation: str = ""
     faults: tuple[str, ...] = field(default=())
 
 
@@ -51,16 +74,25 @@ def judge(row: Row, completion: Completion) -> Judged:
     wanted = parse_text(row.answer)
     is_exact = _fold(completion.text) == _fold(row.answer)
     if not isinstance(wanted, Explanation):
-        return Judged(row.number, completion.text, False, completion.finish_reason != "length", is_exact)
-    answer, seen = parse(completion), read_observations(row.messages)
+        return Judged(
+            row.number, completion.text, False, completion.finish_reason != "length", is_exact,
+            gold_yes=said_yes(row.answer), said_yes=said_yes(completion.text),
+        )  # fmt: skip
+    answer, seen, appraisal = parse(completion), read_observations(row.messages), read_appraisal(row.messages)
+    has_conflict = bool(appraisal and appraisal.conflicts)
+    channels = {o.modality for o in seen.items if not o.is_missing}
     if not isinstance(answer, Explanation):
         return Judged(
             row.number, completion.text, True, False, is_exact, wanted.conclusion.label, n_shown=len(seen.items),
-            faults=(answer.reason,),
+            n_channels=len(channels), has_conflict=has_conflict, is_opened=bool(row.opening), faults=(answer.reason,),
         )  # fmt: skip
-    grounding = check(answer, seen)
-    named, imagined = _named(answer, seen)
+    grounding = check(answer, seen, appraisal)
+    given = _given(row.opening, completion.text)
+    own = [c for c in grounding.claims if c.claim.text not in given]
+    named, imagined = _named(answer.claims, seen)
+    own_named, own_imagined = _named([c for c in answer.claims if c.text not in given], seen)
     cited = {i for claim in answer.claims for i in claim.cites}
+    weighed = set(citations(answer.interpretation))
     return Judged(
         row.number,
         completion.text,
@@ -75,8 +107,41 @@ def judge(row: Row, completion: Completion) -> Judged:
         imagined,
         len(seen.items),
         sum(o.id in cited for o in seen.items),
-        tuple(f"{c.reason}: {c.claim.text}" for c in grounding.claims if c.verdict is not Verdict.SUPPORTED),
+        len(own),
+        _supported(own),
+        own_named,
+        own_imagined,
+        bool(given),
+        len(channels),
+        len({o.modality for o in seen.items if not o.is_missing and o.id in weighed}),
+        has_conflict,
+        names_conflict(answer.interpretation),
+        interpretation=answer.interpretation,
+        faults=tuple(f"{c.reason}: {c.claim.text}" for c in grounding.claims if c.verdict is not Verdict.SUPPORTED),
     )
+
+
+def names_conflict(text: str) -> bool:
+    """Whether a sentence of the text says that channels conflict, and does not deny it."""
+    return any(
+        _DENIED.search(s[: found.start()]) is None for s in sentences(text) if (found := NAMES_CONFLICT.search(s))
+    )
+
+
+def named_labels(text: str) -> set[str]:
+    """The basic labels that single words of the text resolve to, quotes and citations aside."""
+    bare = re.sub(r"\[[^\]]*\]", " ", re.sub(r"[\"“][^\"“”]*[\"”]", " ", text)).lower()
+    return {label for word in re.findall(r"[a-z]+", bare) if (label := load_lexicon().to_set(word, "basic8"))}
+
+
+def distinct_2(texts: Sequence[str]) -> float:
+    """Share of different pairs of neighbouring words among all of them, lower case; NaN where there is no pair.
+
+    Li et al. 2016 (arXiv 1510.03055), over words instead of tokens. It falls as more texts are looked at: compare sets
+    of one size.
+    """
+    pairs = [pair for text in texts for pair in pairwise(text.lower().split())]
+    return _share(len(set(pairs)), len(pairs))
 
 
 def summarise(judged: Sequence[Judged]) -> dict[str, float]:
@@ -107,11 +172,22 @@ def _label_f1(parts: Sequence[Judged]) -> float:
     return metrics.f1(metrics.confusion(gold, said, len(classes)), "weighted")
 
 
-def _named(answer: Explanation, seen: Observations) -> tuple[int, int]:
-    """Cues that the explanation says are there, and how many of them were not observed."""
+def _given(opening: str, text: str) -> set[str]:
+    """The key observations that the answer was begun with; empty where it was not, or does not go on from there."""
+    if not opening or not text.startswith(opening):
+        return set()
+    return {line.removeprefix("- ").strip() for line in opening.splitlines() if line.startswith("- ")}
+
+
+def _supported(claims: Sequence[CheckedClaim]) -> int:
+    return sum(c.verdict is Verdict.SUPPORTED for c in claims)
+
+
+def _named(claims: Sequence[Claim], seen: Observations) -> tuple[int, int]:
+    """Cues that sentences say are there, and how many of them were not observed."""
     observed = {o.cue for o in seen.items}
     told_missing = " ".join(o.text for o in seen.items if o.is_missing).lower()
-    mentions = [m for claim in answer.claims for m in find_mentions(claim.text) if not m.negated]
+    mentions = [m for claim in claims for m in find_mentions(claim.text) if not m.negated]
     imagined = [m for m in mentions if m.cue not in observed and m.words.lower() not in told_missing]
     return len(mentions), len(imagined)
 

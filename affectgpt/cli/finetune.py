@@ -79,12 +79,22 @@ def keys() -> None:
 
 @app.command()
 def export(
-    folder: Folder, to: Annotated[Path, typer.Argument(metavar="TO", help="A new folder.")], debug: Debug = False
+    folder: Folder,
+    to: Annotated[Path, typer.Argument(metavar="TO", help="A new folder.")],
+    overrides: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[dtype=…]", help="dtype=bfloat16 halves the bytes."),
+    ] = None,
+    debug: Debug = False,
 ) -> None:
-    """Copy a sealed adapter, checked against its manifest."""
+    """Copy a sealed adapter, checked against its manifest; `dtype=bfloat16` rounds it and seals it anew."""
+    from affectgpt.errors import OptionError
     from finetune.exporting import export as copy
 
-    typer.echo(plain(str(copy(folder, to))))
+    given = dict(text.partition("=")[::2] for text in overrides or ())
+    if unknown := sorted(given.keys() - {"dtype"}):
+        raise OptionError(f"unknown key {unknown[0]!r}", "the only key is dtype")
+    typer.echo(plain(str(copy(folder, to, given.get("dtype")))))
 
 
 @app.command()

@@ -70,6 +70,40 @@ def test_a_damaged_adapter_is_handed_on_by_nobody(sealed: Path, tmp_path: Path) 
     assert [p.name for p in tmp_path.iterdir()] == ["copy"]
 
 
+def test_an_export_in_bfloat16_holds_the_rounded_weights_and_is_sealed_over_them(sealed: Path, tmp_path: Path) -> None:
+    import torch
+    from safetensors.torch import load_file
+
+    made = export(sealed, tmp_path / "small", "bfloat16")
+    whole, small = load_file(sealed / adapter.WEIGHTS), load_file(made / adapter.WEIGHTS)
+    assert {k: v.shape for k, v in small.items()} == {k: v.shape for k, v in whole.items()}
+    assert all(torch.equal(small[k], whole[k].to(torch.bfloat16)) for k in whole)
+    assert any(not torch.equal(small[k].float(), whole[k]) for k in whole)
+    assert (made / adapter.WEIGHTS).stat().st_size < 0.6 * (sealed / adapter.WEIGHTS).stat().st_size
+    old, new = adapter.read_manifest(sealed), adapter.read_manifest(made)
+    assert (new.id, new.base_model, new.base_config_sha256) == (old.id, old.base_model, old.base_config_sha256)
+    assert new.notes == {"note": "kept", "rounded": {"dtype": "bfloat16", "from_sha256": old.weights_sha256}}
+    asked = [Prompt((Message("user", "hello"),), "p", "1")]
+    (said,) = LocalEngine(EngineOptions(), str(sealed.parent / "llama"), str(made)).generate(
+        asked, Sampling(max_tokens=4)
+    )
+    assert "+tiny" in said.model
+
+
+def test_an_export_that_cannot_hold_the_weights_is_refused(sealed: Path, tmp_path: Path) -> None:
+    from safetensors.torch import load_file, save_file
+
+    with pytest.raises(OptionError, match="bfloat16, float16, float32"):
+        export(sealed, tmp_path / "x", "int3")
+    huge = export(sealed, tmp_path / "huge")
+    weights = {k: v * 1e6 for k, v in load_file(huge / adapter.WEIGHTS).items()}
+    save_file(weights, huge / adapter.WEIGHTS, metadata={"format": "pt"})
+    adapter.write_manifest(huge, "huge", "llama", sealed.parent / "llama", {})
+    with pytest.raises(ModelError, match="beyond float16"):
+        export(huge, tmp_path / "y", "float16")
+    assert not (tmp_path / "y").exists()
+
+
 def test_a_merged_model_answers_as_base_and_adapter_do(sealed: Path, tmp_path: Path) -> None:
     base = sealed.parent / "llama"
     with pytest.raises(OptionError, match="name it with --model"):

@@ -13,11 +13,13 @@ from affectgpt.grounding import check
 from affectgpt.parsing import parse_text
 from affectgpt.prompting import PromptLibrary
 from affectgpt.records import Completion, Explanation, Message, Observations
-from finetune.judging import judge, summarise
-from finetune.observed import read_observations
+from finetune.judging import NAMES_CONFLICT, distinct_2, judge, named_labels, names_conflict, summarise
+from finetune.observed import read_appraisal, read_observations
 from finetune.rows import Row
+from instruction_data import card, sentences
 from instruction_data.composer import compose
 from instruction_data.evidence import draw
+from instruction_data.rewording import reword
 
 QUOTES = {
     "neutral": ["The meeting starts at nine in the morning.", "He said it is over there.", "A blue car.", "The bus."],
@@ -41,7 +43,80 @@ def test_observations_are_read_back_out_of_the_prompt() -> None:
             n += 1
             assert (read.level, read.quote, read.is_missing) == (true.level, true.quote, true.is_missing)
             assert read.is_missing or read.cue == true.cue
+            assert (read.value or 0.0, read.confidence, read.start_s) == (
+                (true.value or 0.0) if true.level != "near" else 0.0,
+                # A firm quote does not state how firm.
+                1.0 if true.is_missing or (true.quote and true.confidence >= 0.5) else true.confidence,
+                true.start_s,
+            )
     assert n > 200
+
+
+def test_a_second_vocabulary_is_read_back_as_the_first() -> None:
+    n = 0
+    for seen in scenes(45):
+        told = reword(seen)
+        back = read_observations(PromptLibrary().render("explain", told, appraise(seen)).messages)
+        assert [o.line for o in back.items] == [o.line for o in told.items]
+        for true, read in zip(seen.items, back.items, strict=True):
+            if true.is_missing:
+                assert read.is_missing
+                continue
+            n += 1
+            assert (read.cue, read.level, read.quote) == (true.cue, true.level, true.quote)
+            assert (read.start_s, read.end_s) == (true.start_s, true.end_s) or true.quote
+            if true.quote is None and true.level != "near":
+                assert (read.value, read.confidence) == (true.value, true.confidence)
+                assert read.baseline_kind == true.baseline_kind
+    assert n > 200
+
+
+def test_the_appraisal_is_read_back_as_far_as_it_is_shown() -> None:
+    n_conflicts = 0
+    for seen in scenes(50):
+        true = appraise(seen)
+        read = read_appraisal(PromptLibrary().render("explain", seen, true).messages)
+        assert read is not None or not true.by_modality
+        if read is None:
+            continue
+        assert {m: d.top for m, d in read.by_modality.items()} == {m: d.top for m, d in true.by_modality.items()}
+        assert (read.fused.top, read.conflicts, read.carried_by) == (true.fused.top, true.conflicts, true.carried_by)
+        assert read.fused.valence == pytest.approx(true.fused.valence, abs=0.051)
+        n_conflicts += len(read.conflicts)
+    assert n_conflicts > 1
+    assert read_appraisal((Message("user", "Observations\nnone"),)) is None
+
+
+def test_conflicts_are_named_by_the_words_that_the_rows_name_them_by() -> None:
+    assert NAMES_CONFLICT.pattern == sentences.NAMES_CONFLICT.pattern
+    assert names_conflict("The face [F1] fits joy. The face and the words disagree.")
+    assert not names_conflict("The channels do not conflict. The face [F1] fits joy.")
+    assert names_conflict("There is no more to see. There is a conflict between the two.")
+
+
+def test_what_the_program_restated_is_not_the_models_own() -> None:
+    for made in (as_row(i) for i in range(8)):
+        judged = judge(made, answer(made.answer))
+        assert judged.is_opened
+        assert (judged.own_claims, judged.own_supported) == (2, 2)
+        assert judged.n_claims == judged.own_claims + made.opening.count("\n- ")
+        whole = judge(replace(made, opening=""), answer(made.answer))
+        assert whole.own_claims == whole.n_claims == judged.n_claims
+        assert not whole.is_opened
+
+
+def test_yes_and_no_are_read_from_the_beginning() -> None:
+    asked = Row(1, (Message("user", "Is it there?"), Message("assistant", "No.")), task="yes-no")
+    judged = [judge(asked, answer(text)) for text in ("No, see [M1].", "Yes, in [F1].", "The face")]
+    assert [j.gold_yes for j in judged] == [False] * 3
+    assert [j.said_yes for j in judged] == [False, True, None]
+
+
+def test_distinct_2_is_that_of_the_data_card() -> None:
+    texts = ["a b a b", "A b c", "x"]
+    assert distinct_2(texts) == pytest.approx(3 / 5)
+    assert card._shapes(texts)["distinct_2"] == pytest.approx(distinct_2(texts), abs=1e-4)
+    assert named_labels('Joy, though "I am sad" is said [S1]') == {"happy"}
 
 
 def test_claims_are_judged_as_over_the_true_observations() -> None:
