@@ -28,7 +28,7 @@ from affectgpt.agent import AffectAgent, Senses
 from affectgpt.engines.echo import EchoEngine
 from affectgpt.records import Outcome
 from affectgpt.report import picture
-from affectgpt.report.page import pieces
+from affectgpt.report.story import pieces
 from affectgpt.report.timeline import MOST_COLUMNS, figure
 
 HOSTILE = '</script><script>alert(1)</script><img src=x onerror=alert(2)> "quoted" & more'

@@ -1,15 +1,16 @@
-"""Tracks as a plotly figure in plain JSON: action units as a heat map, pitch and loudness as lines, one time axis."""
+"""Tracks as a plotly figure in plain JSON: action units as a heat map, pitch, loudness and affect as lines."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from affectgpt.cues import load_cues
-from affectgpt.records import FaceTrack, VoiceTrack
+from affectgpt.records import FaceTrack, Moment, VoiceTrack
 
 __all__ = ["figure"]
 
@@ -19,7 +20,7 @@ MOST_COLUMNS = 1200
 WEAK_RELIABILITY = 0.5
 """Units that the reader can hardly read, below this, are marked with a tilde."""
 
-_HEIGHTS = {"face": 0.6, "pitch": 0.22, "level": 0.18}
+_HEIGHTS = {"face": 0.6, "pitch": 0.22, "level": 0.18, "affect": 0.22}
 _GAP = 0.05
 
 
@@ -29,14 +30,18 @@ def n_columns_for(n_steps: int) -> tuple[int, int]:
     return math.ceil(n_steps / pooled), pooled
 
 
-def figure(face: FaceTrack | None, voice: VoiceTrack | None, duration_s: float) -> dict[str, Any] | None:
+def figure(
+    face: FaceTrack | None, voice: VoiceTrack | None, duration_s: float, course: Sequence[Moment] = ()
+) -> dict[str, Any] | None:
     """`data`, `layout` and the text for a caption; None where there is nothing to draw.
 
-    `rows` names what is drawn, top to bottom, of face, pitch and level. Colours are left to the page, which knows
-    whether it is dark.
+    `course` is the appraisal over time, drawn as valence and arousal where it has more than one stretch. `rows` names
+    what is drawn, top to bottom, of face, pitch, level and affect. Colours are left to the page, which knows whether it
+    is dark.
     """
     drawn_face = face is not None and face.found.any() and len(face.times_s) > 1
     rows = (["face"] if drawn_face else []) + (["pitch", "level"] if voice is not None and len(voice.times_s) else [])
+    rows += ["affect"] if len(course) > 1 else []
     if not rows:
         return None
     domains = _domains(rows)
@@ -47,8 +52,12 @@ def figure(face: FaceTrack | None, voice: VoiceTrack | None, duration_s: float) 
     }
     for position, row in enumerate(rows, 1):
         axis = "y" if position == 1 else f"y{position}"
-        trace, axis_layout = _face_row(face) if row == "face" and face else _voice_row(row, voice)
-        data.append({**trace, "xaxis": "x", "yaxis": axis})
+        if row == "affect":
+            traces, axis_layout = _affect_row(course)
+        else:
+            trace, axis_layout = _face_row(face) if row == "face" and face else _voice_row(row, voice)
+            traces = [trace]
+        data += [{**trace, "xaxis": "x", "yaxis": axis} for trace in traces]
         layout["yaxis" if position == 1 else f"yaxis{position}"] = {**axis_layout, "domain": domains[row]}
     if voice is not None and "pitch" in rows:
         bottom, top = domains["level"][0], domains["pitch"][1]
@@ -105,6 +114,24 @@ def _voice_row(row: str, track: VoiceTrack | None) -> tuple[dict[str, Any], dict
     return trace, {"title": {"text": f"{title}<br>{unit}"}, "nticks": 4, "automargin": True}
 
 
+def _affect_row(course: Sequence[Moment]) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    """Valence drawn through, arousal dashed: steps over the stretches that were appraised."""
+    edges = _numbers(np.array([*(m.start_s for m in course), course[-1].end_s]), 3)
+    traces = []
+    for name, dash in (("valence", "solid"), ("arousal", "dash")):
+        values = _numbers(np.array([getattr(m.fused, name) for m in (*course, course[-1])]), 2)
+        traces.append({
+            "type": "scatter",
+            "mode": "lines",
+            "x": edges,
+            "y": values,
+            "line": {"shape": "hv", "dash": dash},
+            "hovertemplate": "%{x:.1f} s: %{y:+.2f}<extra>" + name + "</extra>",
+            "name": name,
+        })  # fmt: skip
+    return traces, {"title": {"text": "V – A - -"}, "range": [-1, 1], "nticks": 3, "automargin": True}
+
+
 def _pool(
     times_s: NDArray[np.float64], values: NDArray[np.float32], highest: np.ufunc
 ) -> tuple[NDArray[np.float64], NDArray[np.float32]]:
@@ -147,4 +174,6 @@ def _caption(rows: list[str], face: FaceTrack | None, voice: VoiceTrack | None) 
         told.append("shaded where somebody speaks")
         if (size := n_columns_for(len(voice.times_s))[1]) > 1:
             told.append(f"each point of the lines is the highest of {size} steps")
+    if "affect" in rows:
+        told.append("valence (line) and arousal (dashes), -1 to 1, as the appraisers read them stretch by stretch")
     return "; ".join(told) + ". Click a place to go there in the clip."
