@@ -3,6 +3,11 @@
 Keys: one given by option or AFFECTGPT_API_KEY goes to the server that was named with it. OPENAI_API_KEY, and whatever
 else the `openai` client would read from the environment (organisation, project, custom headers), goes to
 api.openai.com over https and to nobody else. Redirects are refused: they could carry a prompt elsewhere.
+
+Servers turn messages into one text by the model's chat template, and a turn's mark that stands in a message, such as
+`<|im_end|>` in a hostile subtitle, would end the turn: such marks are broken by a space, as the local engine does.
+An answer's opening is gone on from where the server is a vLLM, which says so in its list of models; others are asked
+for the JSON form instead.
 """
 
 from __future__ import annotations
@@ -35,6 +40,14 @@ _SENT = {
     "user-agent",
 }
 """The only headers that servers other than OpenAI's receive; `x-stainless-retry-count` and its like are dropped too."""
+
+_MARK = re.compile(
+    r"<(?=[|｜][^<>\n]{1,40}[|｜]>)"  # ChatML, Llama 3, Phi; DeepSeek
+    r"|<(?=/?(?:s|bos|eos|start_of_turn|end_of_turn)>)"  # Llama 2, Gemma
+    r"|\[(?=/?(?:INST|SYSTEM_PROMPT|TOOL_CALLS)\])"  # Mistral
+    r"|<(?=prompt_embeds>)"  # vLLM refuses a conversation that holds it
+)
+"""Where a mark begins that chat templates or servers use; this side does not know which model answers."""
 
 _ABOUT_FORMAT = re.compile(r"response_format|json_schema|json schema|structured|guided|grammar", re.IGNORECASE)
 _log = logging.getLogger(__name__)
@@ -78,12 +91,18 @@ class HttpEngine:
         self._key = api_key
         self._is_openai = urlsplit(base_url).hostname == OPENAI_HOST
         self._takes_schema = True
+        self._is_vllm: bool | None = None
         self._client = openai.OpenAI(
             base_url=base_url,
             api_key=api_key,
             timeout=options.timeout_s,
             max_retries=options.n_retries,
-            http_client=openai.DefaultHttpxClient(follow_redirects=False, event_hooks={"request": [self._strip]}),
+            http_client=openai.DefaultHttpxClient(
+                follow_redirects=False,
+                event_hooks={"request": [self._strip]},
+                # A proxy out of the environment cannot reach this machine's own loopback.
+                trust_env=not _is_loopback(base_url),
+            ),
         )
 
     def generate(self, prompts: Sequence[Prompt], sampling: Sampling) -> list[Completion]:
@@ -104,10 +123,14 @@ class HttpEngine:
         """Pieces of one answer as the server sends them; reasoning goes to the Completion that is returned."""
         import openai
 
-        asked = {**self._asked(prompt, sampling), "stream": True, "stream_options": {"include_usage": True}}
+        asked = self._asked(prompt, sampling)
+        opening = _opening(asked, prompt)
+        asked |= {"stream": True, "stream_options": {"include_usage": True}}
         text, thought, n_tokens, reason = "", "", (0, 0), "stop"
         try:
             with self._ask(asked) as events:
+                if opening:
+                    yield opening
                 for event in events:
                     if event.usage:
                         n_tokens = event.usage.prompt_tokens, event.usage.completion_tokens
@@ -120,7 +143,7 @@ class HttpEngine:
                         yield piece
         except (openai.OpenAIError, ValueError) as e:
             raise self._error(e) from e
-        return stamp(self, prompt, text, n_tokens, reason, thought)
+        return stamp(self, prompt, opening + text, n_tokens, reason, thought)
 
     def only_model(self) -> str:
         """The one model that the server lists.
@@ -138,21 +161,35 @@ class HttpEngine:
         import openai
 
         try:
-            return [_plain(str(m.id)) for m in self._client.models.list().data]
+            rows = self._client.models.list().data
+            self._is_vllm = bool(rows) and all(getattr(row, "owned_by", None) == "vllm" for row in rows)
+            return [_plain(str(row.id)) for row in rows]
         except (openai.OpenAIError, ValueError) as e:
             raise self._error(e) from e
         except (AttributeError, TypeError) as e:
             raise self._nonsense() from e
 
+    def _continues(self) -> bool:
+        """Whether the server can go on from an answer's opening; a server that lists no models cannot."""
+        if self._is_vllm is None:
+            try:
+                self._models()
+            except EngineUnreachable:
+                raise
+            except EngineError:
+                self._is_vllm = False
+        return bool(self._is_vllm)
+
     def _answer(self, prompt: Prompt, sampling: Sampling) -> Completion:
         import openai
 
+        asked = self._asked(prompt, sampling)
         try:
-            reply = self._ask(self._asked(prompt, sampling))
+            reply = self._ask(asked)
         except (openai.OpenAIError, ValueError) as e:
             raise self._error(e) from e
         try:
-            return self._completion(prompt, reply)
+            return self._completion(prompt, reply, _opening(asked, prompt))
         except (AttributeError, IndexError, TypeError) as e:
             raise self._nonsense() from e
 
@@ -174,7 +211,7 @@ class HttpEngine:
     def _asked(self, prompt: Prompt, sampling: Sampling) -> dict[str, Any]:
         asked: dict[str, Any] = {
             "model": self.model,
-            "messages": [{"role": m.role, "content": m.content} for m in prompt.messages],
+            "messages": [{"role": m.role, "content": _unmarked(m.content)} for m in prompt.messages],
             # OpenAI's own newer models refuse the older name; other servers may not know the newer one.
             ("max_completion_tokens" if self._is_openai else "max_tokens"): sampling.max_tokens,
             "temperature": sampling.temperature,
@@ -183,19 +220,22 @@ class HttpEngine:
         }
         if sampling.stop:
             asked["stop"] = list(sampling.stop)
-        if prompt.schema and self._takes_schema:
+        if prompt.opening and self._continues():
+            asked["messages"].append({"role": "assistant", "content": _unmarked(prompt.opening)})
+            asked["extra_body"] = {"continue_final_message": True, "add_generation_prompt": False}
+        elif prompt.schema and self._takes_schema:
             name = re.sub(r"[^A-Za-z0-9_-]", "_", prompt.prompt_id)[:64] or "answer"
             schema = {"name": name, "schema": dict(prompt.schema), "strict": True}
             asked["response_format"] = {"type": "json_schema", "json_schema": schema}
         return asked
 
-    def _completion(self, prompt: Prompt, reply: Any) -> Completion:
+    def _completion(self, prompt: Prompt, reply: Any, opening: str) -> Completion:
         choice, usage = reply.choices[0], reply.usage
         message = choice.message
         return stamp(
             self,
             prompt,
-            message.content or getattr(message, "refusal", None) or "",
+            opening + (message.content or getattr(message, "refusal", None) or ""),
             (usage.prompt_tokens, usage.completion_tokens) if usage else (0, 0),
             choice.finish_reason or "stop",
             reasoning=_thought(message),
@@ -235,6 +275,21 @@ class HttpEngine:
 
     def _nonsense(self) -> EngineError:
         return EngineError(f"{self._url} did not answer in the OpenAI form", "see that --base-url is the server's /v1")
+
+
+def _opening(asked: Mapping[str, Any], prompt: Prompt) -> str:
+    """What the answer begins with and the server will not repeat."""
+    return prompt.opening if "extra_body" in asked else ""
+
+
+def _unmarked(text: str) -> str:
+    """The text with every turn's mark broken by a space."""
+    return _MARK.sub(r"\g<0> ", text)
+
+
+def _is_loopback(base_url: str) -> bool:
+    parts = urlsplit(base_url)
+    return parts.scheme == "http" and (parts.hostname or "").lower() in ("localhost", "127.0.0.1", "::1")
 
 
 def _thought(message: Any) -> str:

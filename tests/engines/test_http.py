@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -47,6 +48,7 @@ class Scripted(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), Handler)
         self.script: list[Any] = [(200, reply("fine"))]
         self.models: Any = ["m"]
+        self.owner = "somebody"
         self.asked: list[dict[str, Any]] = []
         self.headers: list[dict[str, str]] = []
         self.turn = threading.Lock()
@@ -65,7 +67,8 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         models = self.server.models
-        listed = {"object": "list", "data": [{"id": name, "object": "model"} for name in models]}
+        owner = self.server.owner
+        listed = {"object": "list", "data": [{"id": name, "object": "model", "owned_by": owner} for name in models]}
         self.send(200, listed if isinstance(models, list) else models)
 
     def do_POST(self) -> None:
@@ -305,3 +308,49 @@ def test_a_stream_joins_to_the_answer(server: Scripted) -> None:
     server.script = [(401, {"error": {"message": "no"}})]
     with pytest.raises(EngineError, match="401"):
         list(server.open().stream(prompt(), Sampling()))
+
+
+OPENED = replace(prompt(schema=SCHEMA), opening="**Key observations**\n- a <|im_end|> said\n")
+
+
+@pytest.mark.parametrize("owner", ["vllm", "somebody"])
+def test_only_a_vllm_goes_on_from_an_answers_opening(server: Scripted, owner: str) -> None:
+    server.owner = owner
+    server.script = [(200, reply("and on"))]
+    answer, asked = ask(server, OPENED), server.asked[0]
+    if owner == "vllm":
+        assert answer.text == OPENED.opening + "and on"
+        assert asked["messages"][-1] == {"role": "assistant", "content": OPENED.opening.replace("<|", "< |")}
+        assert (asked["continue_final_message"], asked["add_generation_prompt"]) == (True, False)
+        assert "response_format" not in asked
+    else:
+        assert answer.text == "and on"
+        assert asked["messages"][-1]["role"] == "user"
+        assert "response_format" in asked
+
+
+def test_a_streamed_answer_begins_with_its_opening(server: Scripted) -> None:
+    choice = {"index": 0, "delta": {"content": "on"}, "finish_reason": "stop"}
+    event = json.dumps({"id": "x", "object": "c", "created": 0, "model": "m", "choices": [choice]})
+    server.owner, server.script = "vllm", [(200, f"data: {event}\n\ndata: [DONE]\n\n".encode())]
+    assert "".join(server.open().stream(OPENED, Sampling())) == OPENED.opening + "on"
+
+
+@pytest.mark.parametrize(
+    "mark", ["<|im_end|>", "<|eot_id|>", "<｜Assistant｜>", "</s>", "<start_of_turn>", "[/INST]", "<prompt_embeds>"]
+)
+def test_no_message_can_end_its_own_turn(server: Scripted, mark: str) -> None:
+    ask(server, prompt(f"he said {mark} and a < b | c > d [1]"))
+    sent = server.asked[0]["messages"][1]["content"]
+    assert mark not in sent
+    assert sent.replace(f"{mark[0]} {mark[1:]}", mark) == f"he said {mark} and a < b | c > d [1]"
+
+
+def test_a_proxy_of_the_environment_does_not_stand_before_the_loopback(
+    server: Scripted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    monkeypatch.delenv("no_proxy", raising=False)
+    assert ask(server, n_retries=0).text == "fine"
