@@ -9,7 +9,14 @@ AffectError
 │   ├── TranscriptError     a subtitle or transcript that cannot be read
 │   ├── TrackFileError      an OpenFace / py-feat file that cannot be read
 │   ├── PromptError         a prompt file or its variables
-│   └── OptionError         an option or a configuration value
+│   ├── OptionError         an option or a configuration value
+│   └── UploadRefused       what a client sent is not taken: of no kind that is read, or damaged
+│       ├── UploadTooLarge  more bytes, seconds, pixels or frames a second than allowed
+│       └── UrlRefused      an address that is not fetched: its form, its host, or where the host leads
+├── PoolFull                every place in a bounded queue or store is taken: try again later
+├── WorkerDied              a worker's process ended before its task did
+│   ├── WorkerTimeout       it was ended: the task ran longer than allowed
+│   └── WorkerOverMemory    it was ended: the task wanted more memory than allowed
 ├── MissingDependency       an optional package is not installed
 ├── ModelError              weights that are missing, damaged, or of another model
 └── EngineError             the language model's server or runtime failed
@@ -29,10 +36,17 @@ __all__ = [
     "MissingDependency",
     "ModelError",
     "OptionError",
+    "PoolFull",
     "PromptError",
     "TrackFileError",
     "TranscriptError",
     "UnreadableMedia",
+    "UploadRefused",
+    "UploadTooLarge",
+    "UrlRefused",
+    "WorkerDied",
+    "WorkerOverMemory",
+    "WorkerTimeout",
 ]
 
 
@@ -87,6 +101,34 @@ class PromptError(InputError):
 
 class OptionError(InputError):
     """An option's or a configuration's value is not allowed."""
+
+
+class UploadRefused(InputError):
+    """What a client sent is not taken: of no kind that is read, or damaged."""
+
+
+class UploadTooLarge(UploadRefused):
+    """What a client sent has more bytes, seconds, pixels or frames a second than allowed."""
+
+
+class UrlRefused(UploadRefused):
+    """An address that is not fetched: its form, its host, or where the host leads."""
+
+
+class PoolFull(AffectError):
+    """Every place in a bounded queue or store is taken; a later try may succeed."""
+
+
+class WorkerDied(AffectError):
+    """A worker's process ended before its task did: it crashed, exited, or was killed."""
+
+
+class WorkerTimeout(WorkerDied):
+    """A worker was ended because its task ran longer than allowed."""
+
+
+class WorkerOverMemory(WorkerDied):
+    """A worker was ended because its task wanted more memory than allowed."""
 
 
 class MissingDependency(AffectError):

@@ -1,0 +1,571 @@
+"""The pool outlives its tasks; the cache gives back what was put there, or nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import CancelledError, ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import worker_tasks as tasks
+from fakes import face_track, transcript, voice_track
+from hypothesis import given
+from hypothesis import strategies as st
+
+from affectgpt.agent import Senses
+from affectgpt.errors import (
+    OptionError,
+    PoolFull,
+    UnreadableMedia,
+    WorkerDied,
+    WorkerOverMemory,
+    WorkerTimeout,
+)
+from affectgpt.records import Clip, Modality, VoiceTrack
+from affectgpt.workers import Limits, MediaCache, WorkerPool, pack, private_folder, report, unpack
+
+GIB = 1 << 30
+SHA256 = "0" * 64
+
+
+@pytest.fixture(scope="module")
+def pool() -> Iterator[WorkerPool]:
+    """One worker, room for four that wait; every test leaves it able to work."""
+    with WorkerPool(1, 4, Limits(GIB, 30.0)) as pool:
+        yield pool
+
+
+def wait_for(condition: Callable[[], bool], seconds: float = 10.0) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it never came true"
+        time.sleep(0.01)
+
+
+def is_gone(pid: int) -> bool:
+    """No process and no zombie of this number."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return True
+    return False
+
+
+# ---------------------------------------------------------------- results, errors, progress
+
+
+def test_a_task_runs_elsewhere_and_its_result_comes_back(pool: WorkerPool) -> None:
+    assert pool.submit(tasks.add, 2, 3).result(20) == 5
+    assert pool.submit(tasks.own_pid).result(20) not in {0, os.getpid()}
+    assert np.array_equal(pool.submit(tasks.matrix, 3).result(20), np.eye(3))
+
+
+def test_a_worker_is_kept(pool: WorkerPool) -> None:
+    first, second = (pool.submit(tasks.own_pid).result(20) for _ in range(2))
+    assert first == second
+    assert pool.pids == (first,)
+    assert pool.n_ready == 1
+
+
+def test_an_error_comes_back_as_itself_and_says_where(pool: WorkerPool) -> None:
+    with pytest.raises(UnreadableMedia, match=r"a\.mp4.*try another"):
+        pool.submit(tasks.fail, "a.mp4").result(20)
+    with pytest.raises(RuntimeError, match="Stubborn: leftright") as caught:
+        pool.submit(tasks.fail_stubbornly).result(20)
+    assert "fail_stubbornly" in "".join(caught.value.__notes__)
+    with pytest.raises(TypeError, match="pickle"):
+        pool.submit(tasks.give_what_cannot_be_pickled).result(20)
+
+
+def test_an_answer_that_cannot_be_taken_is_an_error_of_its_own(pool: WorkerPool) -> None:
+    with pytest.raises(WorkerDied, match="trapped: its answer cannot be taken"):
+        pool.submit(tasks.give_trap, label="trapped").result(20)
+    with pytest.raises(WorkerDied, match="more than 256 MiB"):
+        pool.submit(tasks.give, 257 << 20, label="flood").result(20)
+    assert pool.submit(tasks.add, 1, 1).result(20) == 2
+
+
+def test_what_a_task_reports_arrives_in_order_while_it_runs(pool: WorkerPool) -> None:
+    heard: list[object] = []
+    assert pool.submit(tasks.count, 50, on_progress=heard.append).result(20) == 50
+    assert heard == [("at", k) for k in range(50)]
+    heard.clear()
+    pool.submit(tasks.count_in_threads, 50, on_progress=heard.append).result(20)
+    assert sorted(heard) == sorted([("at", k) for k in range(50)] * 4)
+
+
+def test_a_listener_that_fails_harms_nobody(pool: WorkerPool, caplog: pytest.LogCaptureFixture) -> None:
+    def listen(message: object) -> None:
+        raise ValueError(message)
+
+    assert pool.submit(tasks.count, 2, on_progress=listen, label="told in vain").result(20) == 2
+    assert "told in vain" in caplog.text
+
+
+def test_reporting_outside_a_worker_does_nothing() -> None:
+    report("nobody listens")
+    assert tasks.count(2) == 2
+
+
+def test_a_task_that_is_no_top_level_function_is_refused_at_once(pool: WorkerPool) -> None:
+    with pytest.raises((AttributeError, TypeError), match=r"pickle|local"):
+        pool.submit(lambda: 1)
+    assert pool.n_waiting == pool.n_running == 0
+
+
+# ---------------------------------------------------------------- tasks that break their worker
+
+
+@pytest.mark.parametrize(
+    ("task", "args", "ending"),
+    [
+        (tasks.crash, (), "SIGSEGV"),
+        (tasks.abort, (), "SIGABRT"),
+        (tasks.kill_self, (), "SIGKILL"),
+        (tasks.leave, (3,), "exit code 3"),
+    ],
+    ids=lambda value: getattr(value, "__name__", None),
+)
+def test_a_crash_is_named_and_costs_one_worker(
+    pool: WorkerPool, task: Callable[..., None], args: tuple[object, ...], ending: str
+) -> None:
+    pid = pool.submit(tasks.own_pid).result(20)
+    with pytest.raises(WorkerDied, match=rf"clip 7: its worker ended \({ending}\)") as caught:
+        pool.submit(task, *args, label="clip 7").result(20)
+    assert type(caught.value) is WorkerDied
+    assert pool.submit(tasks.own_pid).result(20) != pid
+    assert is_gone(pid)
+
+
+def test_a_crash_leaves_the_neighbour_alone() -> None:
+    with WorkerPool(2, 2) as pool:
+        steady = pool.submit(tasks.nap, 1.0)
+        wait_for(lambda: pool.n_running == 1)
+        with pytest.raises(WorkerDied):
+            pool.submit(tasks.crash).result(20)
+        assert steady.result(20) == 1.0
+
+
+@pytest.mark.parametrize("task", [tasks.spin, tasks.hold_the_lock])
+def test_a_hang_is_ended_at_its_limit(pool: WorkerPool, task: Callable[..., None]) -> None:
+    pid = pool.submit(tasks.own_pid).result(20)
+    begin = time.monotonic()
+    with pytest.raises(WorkerTimeout, match=r"clip 8: took longer than 0\.4 s"):
+        pool.submit(task, label="clip 8", limits=Limits(GIB, 0.4)).result(20)
+    assert 0.4 <= time.monotonic() - begin < 5
+    assert is_gone(pid)
+
+
+def test_waiting_in_the_queue_is_no_hang(pool: WorkerPool) -> None:
+    tickets = [pool.submit(tasks.nap, 0.3, limits=Limits(GIB, 0.9)) for _ in range(5)]
+    assert [t.result(20) for t in tickets] == [0.3] * 5
+
+
+def test_eight_gigabytes_are_refused(pool: WorkerPool) -> None:
+    with pytest.raises(WorkerOverMemory, match="bomb: wanted more than 1024 MiB"):
+        pool.submit(tasks.allocate, 8 * GIB, label="bomb").result(20)
+    assert pool.submit(tasks.allocate, 1 << 20).result(20) == 1 << 20
+
+
+def test_memory_that_no_rlimit_sees_is_seen(pool: WorkerPool) -> None:
+    limits = Limits(256 << 20, 30.0)
+    with pytest.raises(WorkerOverMemory, match="shared: wanted more than 256 MiB"):
+        pool.submit(tasks.share, GIB, label="shared", limits=limits).result(20)
+
+
+def test_a_limit_is_the_task_s_own(pool: WorkerPool) -> None:
+    with pytest.raises(WorkerOverMemory):
+        pool.submit(tasks.allocate, 300 << 20, limits=Limits(200 << 20, 5.0)).result(20)
+    assert pool.submit(tasks.allocate, 300 << 20).result(20) == 300 << 20
+
+
+def test_a_worker_killed_while_idle_is_not_missed(pool: WorkerPool) -> None:
+    pid = pool.submit(tasks.own_pid).result(20)
+    os.kill(pid, signal.SIGKILL)
+    assert pool.submit(tasks.own_pid).result(20) != pid
+
+
+def test_a_worker_killed_at_work_is_named(pool: WorkerPool) -> None:
+    ticket = pool.submit(tasks.nap, 30.0, label="struck")
+    wait_for(lambda: pool.n_running == 1 and pool.n_ready == 1)
+    time.sleep(0.2)
+    os.kill(pool.pids[0], signal.SIGKILL)
+    with pytest.raises(WorkerDied, match=r"struck.*SIGKILL"):
+        ticket.result(20)
+
+
+# ---------------------------------------------------------------- a bounded queue, and giving up
+
+
+def test_a_hundred_tasks_for_a_queue_of_four(pool: WorkerPool) -> None:
+    tickets, n_refused = [], 0
+    for _ in range(100):
+        try:
+            tickets.append(pool.submit(tasks.nap, 0.05))
+        except PoolFull:
+            n_refused += 1
+    assert len(tickets) + n_refused == 100
+    assert 5 <= len(tickets) < 20
+    assert {t.result(20) for t in tickets} == {0.05}
+    assert pool.submit(tasks.add, 1, 1).result(20) == 2
+
+
+def test_a_full_queue_counts_exactly(pool: WorkerPool) -> None:
+    tickets = [pool.submit(tasks.nap, 30.0) for _ in range(5)]
+    with pytest.raises(PoolFull):
+        pool.submit(tasks.add, 1, 1)
+    assert tickets[3].cancel()
+    tickets[3] = pool.submit(tasks.add, 1, 1)
+    for ticket in tickets[:3] + tickets[4:]:
+        assert ticket.cancel()
+    assert tickets[3].result(20) == 2
+
+
+def test_cancel_stops_the_work(pool: WorkerPool, tmp_path: Path) -> None:
+    marks = tmp_path / "marks"
+    pid = pool.submit(tasks.own_pid).result(20)
+    ticket = pool.submit(tasks.mark, str(marks), 30.0)
+    wait_for(lambda: marks.is_file() and marks.stat().st_size > 2)
+    begin = time.monotonic()
+    assert ticket.cancel()
+    assert time.monotonic() - begin < 0.5
+    with pytest.raises(CancelledError):
+        ticket.result(1)
+    wait_for(lambda: is_gone(pid))
+    size = marks.stat().st_size
+    assert pool.submit(tasks.add, 1, 1).result(20) == 2
+    assert marks.stat().st_size == size
+
+
+def test_cancel_stops_what_the_task_started(pool: WorkerPool, tmp_path: Path) -> None:
+    marks = tmp_path / "marks"
+    ticket = pool.submit(tasks.beget, str(marks))
+    wait_for(lambda: marks.is_file() and marks.stat().st_size > 2)
+    ticket.cancel()
+    pool.submit(tasks.add, 1, 1).result(20)
+    size = marks.stat().st_size
+    time.sleep(0.2)
+    assert marks.stat().st_size == size
+
+
+def test_cancelling_what_is_over_changes_nothing(pool: WorkerPool) -> None:
+    ticket = pool.submit(tasks.own_pid)
+    pid = ticket.result(20)
+    assert not ticket.cancel()
+    assert pool.submit(tasks.own_pid).result(20) == pid
+
+
+def test_cancelling_at_any_moment_leaves_the_pool_whole(pool: WorkerPool) -> None:
+    for delay_ms in range(0, 30, 3):
+        ticket = pool.submit(tasks.nap, 0.015)
+        time.sleep(delay_ms / 1000)
+        was_cancelled = ticket.cancel()
+        assert was_cancelled == ticket.cancelled()
+        assert was_cancelled or ticket.result(0) == 0.015
+    assert pool.submit(tasks.add, 1, 1).result(20) == 2
+    assert pool.n_running == pool.n_waiting == 0
+
+
+def test_under_asyncio_a_cancelled_task_cancels_its_ticket(pool: WorkerPool) -> None:
+    async def scenario() -> None:
+        assert await asyncio.wrap_future(pool.submit(tasks.add, 2, 2)) == 4
+        ticket = pool.submit(tasks.spin)
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(asyncio.wrap_future(ticket), 0.3)
+        assert ticket.cancelled()
+        assert await asyncio.wrap_future(pool.submit(tasks.add, 3, 3)) == 6
+
+    asyncio.run(scenario())
+
+
+def test_many_threads_may_submit() -> None:
+    with WorkerPool(2, 200) as pool, ThreadPoolExecutor(8) as threads:
+        sums = list(threads.map(lambda n: pool.submit(tasks.add, n, n).result(30), range(100)))
+    assert sums == [2 * n for n in range(100)]
+
+
+# ---------------------------------------------------------------- beginning and end
+
+
+def test_closing_leaves_no_process_and_takes_no_task() -> None:
+    pool = WorkerPool(2, 8)
+    pids = {pool.submit(tasks.own_pid).result(20) for _ in range(6)} | set(pool.pids)
+    busy = [pool.submit(tasks.nap, 60.0) for _ in range(5)]
+    begin = time.monotonic()
+    pool.close(patience_s=0.3)
+    assert time.monotonic() - begin < 5
+    assert all(ticket.cancelled() for ticket in busy)
+    assert all(is_gone(pid) for pid in pids)
+    with pytest.raises(OptionError, match="closed"):
+        pool.submit(tasks.add, 1, 1)
+    pool.close()
+    assert not [t for t in threading.enumerate() if t.name.startswith("worker-0") and not t.is_alive()]
+
+
+def test_closing_waits_for_what_runs() -> None:
+    with WorkerPool(1, 0) as pool:
+        ticket = pool.submit(tasks.nap, 0.5)
+        wait_for(lambda: pool.n_running == 1 and pool.n_ready == 1)
+        time.sleep(0.1)
+    assert ticket.result(0) == 0.5
+
+
+def test_a_pool_that_is_closed_at_once_leaves_nothing() -> None:
+    begin = time.monotonic()
+    WorkerPool(2, 1).close()
+    assert time.monotonic() - begin < 5
+
+
+def test_each_new_worker_is_warmed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    marker = tmp_path / "warm"
+    monkeypatch.setenv("AFFECTGPT_TEST_WARM", str(marker))
+    with WorkerPool(1, 1, warm=tasks.warm_marking) as pool:
+        assert pool.submit(tasks.was_warm, str(marker)).result(20)
+        with pytest.raises(WorkerDied):
+            pool.submit(tasks.kill_self).result(20)
+        assert pool.submit(tasks.was_warm, str(marker)).result(20)
+
+
+def test_a_worker_that_cannot_start_is_an_error_and_no_endless_loop(capfd: pytest.CaptureFixture[str]) -> None:
+    with WorkerPool(1, 1, warm=tasks.warm_failing) as pool, pytest.raises(WorkerDied, match="could not be started"):
+        pool.submit(tasks.add, 1, 1).result(60)
+    assert "cold" in capfd.readouterr().err
+
+
+def test_workers_die_with_a_parent_that_was_killed(tmp_path: Path) -> None:
+    marks = tmp_path / "marks"
+    code = (
+        f"import sys; sys.path[:] = {sys.path!r}\n"
+        "import worker_tasks as tasks\nfrom affectgpt.workers import WorkerPool\n"
+        f"pool = WorkerPool(2, 1); pid = pool.submit(tasks.own_pid).result()\n"
+        f"pool.submit(tasks.mark, {str(marks)!r}, 60.0); pool.submit(tasks.hold_the_lock)\n"
+        "import time; time.sleep(0.5); print(*pool.pids, flush=True); time.sleep(60)"
+    )
+    parent = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    assert parent.stdout is not None
+    pids = [int(pid) for pid in parent.stdout.readline().split()]
+    parent.kill()
+    parent.communicate()
+    assert len(pids) == 2
+    wait_for(lambda: all(is_gone(pid) or _is_zombie(pid) for pid in pids))
+
+
+def _is_zombie(pid: int) -> bool:
+    """An orphan that nobody reaps, where the machine's first process does not."""
+    try:
+        return ") Z " in Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return True
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: WorkerPool(0, 1),
+        lambda: WorkerPool(1, -1),
+        lambda: Limits(memory_bytes=1),
+        lambda: Limits(seconds=0),
+        lambda: Limits(seconds=float("nan")),
+    ],
+)
+def test_sizes_out_of_range_are_refused(make: Callable[[], object]) -> None:
+    with pytest.raises(OptionError):
+        make()
+
+
+# ---------------------------------------------------------------- the cache
+
+
+@pytest.fixture
+def cache(tmp_path: Path) -> MediaCache:
+    return MediaCache(tmp_path / "cache", 10_000)
+
+
+def test_what_was_put_is_got_and_counted(cache: MediaCache) -> None:
+    key = cache.key(SHA256, {"reader": "1"}, ["face"])
+    assert cache.get(key) is None
+    cache.put(key, b"tracks")
+    assert cache.get(key) == b"tracks"
+    assert (cache.n_hits, cache.n_misses) == (1, 1)
+    assert MediaCache(cache.folder, 10_000).get(key) == b"tracks"
+
+
+def test_a_key_is_of_media_and_everything_that_shapes_the_reading() -> None:
+    keys = {MediaCache.key(h * 64, *rest) for h in "0f" for rest in [(), ({"a": 1},), ({"a": 2},), ({"b": 1},), (1, 2)]}
+    assert len(keys) == 10
+    assert MediaCache.key(SHA256, {"a": 1, "b": 2}) == MediaCache.key(SHA256, {"b": 2, "a": 1})
+
+
+@pytest.mark.parametrize(
+    "bad", ["", "../../etc/passwd", "0" * 64, "0" * 64 + "-" + "g" * 32, "0" * 64 + "-" + "0" * 33]
+)
+def test_a_key_that_is_none_reaches_no_file(cache: MediaCache, bad: str) -> None:
+    with pytest.raises(OptionError):
+        cache.get(bad)
+    with pytest.raises(OptionError):
+        cache.put(bad, b"")
+    with pytest.raises(OptionError):
+        cache.key(bad[:63])
+
+
+def test_nobody_else_can_read_it(cache: MediaCache) -> None:
+    cache.put(cache.key(SHA256), b"tracks")
+    assert cache.folder.stat().st_mode & 0o777 == 0o700
+    assert {p.stat().st_mode & 0o777 for p in cache.folder.iterdir()} == {0o600}
+
+
+@given(data=st.data())
+def test_a_damaged_entry_is_a_miss(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
+    cache = MediaCache(tmp_path_factory.mktemp("cache"), 10_000)
+    key = cache.key(SHA256)
+    cache.put(key, b"tracks of a face")
+    (path,) = cache.folder.glob("*.entry")
+    whole = path.read_bytes()
+    at = data.draw(st.integers(0, len(whole) - 1))
+    cut = data.draw(st.booleans())
+    path.write_bytes(whole[:at] if cut else whole[:at] + bytes([whole[at] ^ 0x10]) + whole[at + 1 :])
+    assert cache.get(key) is None
+    assert not path.exists()
+
+
+def test_the_entry_used_longest_ago_goes_first(cache: MediaCache) -> None:
+    keys = [cache.key(SHA256, n) for n in range(4)]
+    for n, key in enumerate(keys[:3]):
+        cache.put(key, bytes(3000))
+        os.utime(cache.folder / f"{key}.entry", (1000 + n, 1000 + n))
+    assert cache.get(keys[0]) is not None
+    cache.put(keys[3], bytes(3000))
+    assert [cache.get(key) is not None for key in keys] == [True, False, True, True]
+    assert cache.n_bytes <= 10_000
+
+
+def test_what_is_larger_than_the_cache_is_not_kept(cache: MediaCache) -> None:
+    cache.put(cache.key(SHA256), bytes(5))
+    cache.put(cache.key(SHA256, 2), bytes(20_000))
+    assert cache.get(cache.key(SHA256)) == bytes(5)
+    assert cache.get(cache.key(SHA256, 2)) is None
+
+
+def test_a_medium_can_be_forgotten(cache: MediaCache) -> None:
+    other = cache.key("f" * 64)
+    for key in (cache.key(SHA256), cache.key(SHA256, 1), other):
+        cache.put(key, b"x")
+    assert cache.forget(SHA256) == 2
+    assert cache.forget("*") == 0
+    assert cache.get(other) == b"x"
+
+
+def test_parts_of_a_crash_do_not_stay(cache: MediaCache) -> None:
+    part = cache.folder / "left.part"
+    part.write_bytes(b"half")
+    os.utime(part, (1000, 1000))
+    cache.put(cache.key(SHA256), b"x")
+    assert not part.exists()
+
+
+def test_a_folder_that_cannot_be_written_costs_hits_only(cache: MediaCache) -> None:
+    folder = cache.folder
+    folder.rmdir()
+    folder.write_text("a file stands here now")
+    cache.put(cache.key(SHA256), b"x")
+    assert cache.get(cache.key(SHA256)) is None
+
+
+def test_a_folder_that_is_a_link_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(OptionError, match="link"):
+        private_folder(tmp_path / "link")
+    (tmp_path / "file").touch()
+    with pytest.raises(OptionError):
+        MediaCache(tmp_path / "file", 1)
+
+
+def test_two_processes_may_share_it(tmp_path: Path) -> None:
+    folder = tmp_path / "cache"
+    code = (
+        f"import sys; sys.path[:] = {sys.path!r}\n"
+        "from pathlib import Path; from affectgpt.workers import MediaCache\n"
+        f"cache = MediaCache(Path({str(folder)!r}), 20_000)\n"
+        "for n in range(400):\n"
+        "    key = cache.key('0' * 64, n % 7); value = bytes([n % 7]) * 2000\n"
+        "    cache.put(key, value); got = cache.get(key)\n"
+        "    assert got is None or got == value, 'torn'\n"
+        "print(cache.n_hits)"
+    )
+    both = [subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    outputs = [process.communicate(timeout=60)[0] for process in both]
+    assert [process.returncode for process in both] == [0, 0]
+    assert all(int(output) > 100 for output in outputs)
+    assert MediaCache(folder, 20_000).n_bytes <= 20_000
+
+
+# ---------------------------------------------------------------- records as bytes
+
+
+def senses() -> Senses:
+    clip = Clip(Path("a b/ö.mp4"), 4.0, 25.0, True, True, 640, 480)
+    return Senses(clip, face_track(AU12=4.0), voice_track(), transcript("well", "yes"), {Modality.FACE: "x"}, {"t": 1})
+
+
+def test_senses_come_back_bit_for_bit() -> None:
+    told = senses()
+    back = unpack(pack(told), Senses)
+    assert (back.clip, back.transcript) == (told.clip, told.transcript)
+    assert back.failures == told.failures
+    assert isinstance(next(iter(back.failures)), Modality)
+    for ours, theirs in ((back.face, told.face), (back.voice, told.voice)):
+        assert type(ours) is type(theirs)
+        for name in type(theirs).__dataclass_fields__:
+            a, b = getattr(ours, name), getattr(theirs, name)
+            if isinstance(b, np.ndarray):
+                assert a.dtype == b.dtype
+                assert np.array_equal(a, b, equal_nan=b.dtype.kind == "f"), name
+            else:
+                assert repr(a) == repr(b), name
+
+
+def test_nothing_sensed_comes_back_as_nothing() -> None:
+    assert unpack(pack(Senses()), Senses).clip is None
+
+
+@given(st.binary(max_size=300))
+def test_other_bytes_are_refused(data: bytes) -> None:
+    with pytest.raises(ValueError, match="Senses"):
+        unpack(data, Senses)
+
+
+@given(at=st.integers(0, 2000), flip=st.integers(1, 255))
+def test_altered_bytes_are_refused_or_give_a_record(at: int, flip: int) -> None:
+    data = bytearray(pack(Senses(clip=Clip(Path("a"), 1.0, 1.0, True, True))))
+    data[at % len(data)] ^= flip
+    with suppress(ValueError):
+        assert isinstance(unpack(bytes(data), Senses), Senses)
+
+
+def test_another_type_is_refused() -> None:
+    with pytest.raises(ValueError, match="VoiceTrack"):
+        unpack(pack(senses()), VoiceTrack)
+
+
+@dataclass(frozen=True)
+class Odd:
+    """Holds what has no form."""
+
+    thing: object
+
+
+def test_a_value_without_a_form_is_refused() -> None:
+    with pytest.raises(TypeError, match="no archive form for set"):
+        pack(Odd({1}))
+    assert replace(Odd(1), thing=2).thing == 2
