@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import json
-import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from affectgpt.engines import models
 from affectgpt.engines.local import LocalEngine
 from affectgpt.records import Sampling
 from finetune.judging import Judged, judge, summarise
@@ -18,33 +16,10 @@ from finetune.rows import Row
 __all__ = ["Examiner", "TrainingEngine"]
 
 
-class _Placed:
-    """A model whose `generate` takes and gives CPU tensors, wherever its weights lie."""
-
-    def __init__(self, model: Any) -> None:
-        self._model = model
-        self.config = model.config
-
-    def generate(self, input_ids: Any, attention_mask: Any, **kwargs: Any) -> Any:
-        device = self._model.device
-        return self._model.generate(
-            input_ids=input_ids.to(device), attention_mask=attention_mask.to(device), **kwargs
-        ).cpu()
-
-
 class TrainingEngine(LocalEngine):
-    """The local engine over weights that are in training: the adapter beside the base, not merged."""
+    """The local engine over weights that are in training (`of`): the adapter beside the base, not merged."""
 
     name = "training"
-
-    def __init__(self, model: Any, tokenizer: Any, name: str, batch_size: int = 8) -> None:
-        self._tokenizer = tokenizer
-        self._ends = models.end_ids(model, tokenizer)
-        self._model = _Placed(model)
-        self._closing = {*self._ends, tokenizer.pad_token_id}
-        self._batch_size = batch_size
-        self._lock = threading.Lock()
-        self.model = name
 
 
 class Examiner:
@@ -67,7 +42,7 @@ class Examiner:
         was_training = model.training
         model.eval()
         try:
-            engine = TrainingEngine(model, self._tokenizer, "in training")
+            engine = TrainingEngine.of(model, self._tokenizer, "in training")
             written = engine.generate([row.prompt for row in rows], self._sampling)
         finally:
             model.train(was_training)

@@ -13,7 +13,7 @@ import threading
 from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
 from queue import SimpleQueue
-from typing import Any
+from typing import Any, Self
 
 from affectgpt.engines import adapter as adapters
 from affectgpt.engines import embedded, models
@@ -41,7 +41,6 @@ class LocalEngine:
             torch.set_num_threads(options.threads)
         base_name, place = models.resolve(model)
         folder = _adapter_folder(adapter, base_name)
-        self._tokenizer = models.load_tokenizer(place)
         weights = models.load_model(place)
         adapter_id = "no adapter"
         if folder:
@@ -50,13 +49,30 @@ class LocalEngine:
         if dtype == "auto":
             dtype = "bfloat16" if models.has_native_bfloat16() else "float32"
         # Cast after the merge: adding a small update to bfloat16 weights would round most of it away.
-        self._model = weights.to(getattr(torch, dtype)).eval()
-        self._ends = models.end_ids(self._model, self._tokenizer)
+        weights = weights.to(getattr(torch, dtype)).eval()
+        name = f"{base_name}+{adapter_id} ({dtype})" if folder else f"{base_name} ({adapter_id}, {dtype})"
+        self._take(weights, models.load_tokenizer(place), name, options.batch_size)
+
+    @classmethod
+    def of(cls, model: Any, tokenizer: Any, name: str, batch_size: int = 8) -> Self:
+        """An engine over a model that is loaded already, wherever its weights lie; `name` stamps its answers.
+
+        The model is taken as it is (its mode, its type, an adapter beside it), but for the generation settings that
+        came with it, which are dropped. `tokenizer` pads on the left, as that of `models.load_tokenizer` does.
+        """
+        engine = cls.__new__(cls)
+        engine._take(model, tokenizer, name, batch_size)
+        return engine
+
+    def _take(self, model: Any, tokenizer: Any, name: str, batch_size: int) -> None:
+        self._model = model
+        self._tokenizer = tokenizer
+        self._ends = models.end_ids(model, tokenizer)
         # A finished row of a batch is filled up with padding.
-        self._closing = {*self._ends, self._tokenizer.pad_token_id}
-        self._batch_size = options.batch_size
+        self._closing = {*self._ends, tokenizer.pad_token_id}
+        self._batch_size = batch_size
         self._lock = threading.Lock()
-        self.model = f"{base_name}+{adapter_id} ({dtype})" if folder else f"{base_name} ({adapter_id}, {dtype})"
+        self.model = name
 
     def generate(self, prompts: Sequence[Prompt], sampling: Sampling) -> list[Completion]:
         """One answer a prompt, in order. Sampled answers are written one at a time, each from the same seed.
@@ -145,12 +161,13 @@ class LocalEngine:
         mask = [[0] * (width - len(row)) + [1] * len(row) for row in rows]
         settings = self._settings(sampling, len(rows), width)
         stopping = StoppingCriteriaList([_stopper(self._text, width, sampling.stop, watch)])
+        place = self._model.device
         with self._lock, torch.inference_mode(), torch.random.fork_rng():
             torch.manual_seed(sampling.seed)
             try:
                 out = self._model.generate(
-                    torch.tensor(padded),
-                    attention_mask=torch.tensor(mask),
+                    torch.tensor(padded, device=place),
+                    attention_mask=torch.tensor(mask, device=place),
                     generation_config=settings,
                     stopping_criteria=stopping,
                 )
@@ -204,7 +221,8 @@ def _stopper(
         def __call__(self, input_ids: Any, scores: Any, **_: Any) -> Any:
             rows = [row[width:].tolist() for row in input_ids] if stop or watch else [[]] * len(input_ids)
             is_closed = watch(rows) if watch else False
-            return torch.tensor([is_closed or (bool(stop) and cut_at_stop(decode(row), stop)[1]) for row in rows])
+            stopped = [is_closed or (bool(stop) and cut_at_stop(decode(row), stop)[1]) for row in rows]
+            return torch.tensor(stopped, device=input_ids.device)
 
     return Stopper()
 

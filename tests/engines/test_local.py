@@ -149,6 +149,18 @@ def test_a_stream_joins_to_the_answer_and_stops_when_closed(engine: LocalEngine)
     assert engine.generate(PROMPTS[:1], Sampling(max_tokens=2))[0].n_completion_tokens == 2
 
 
+def test_an_engine_of_a_loaded_model_answers_as_the_opened_one(tiny: Path, engine: LocalEngine) -> None:
+    class Trained(LocalEngine):
+        name = "trained"
+
+    made = Trained.of(models.load_model(tiny).eval(), models.load_tokenizer(tiny), "mine", batch_size=2)
+    sampling = Sampling(max_tokens=20)
+    answers = made.generate(PROMPTS, sampling)
+    assert isinstance(made, Trained)
+    assert {(a.engine, a.model) for a in answers} == {("trained", "mine")}
+    assert [a.text for a in answers] == [a.text for a in engine.generate(PROMPTS, sampling)]
+
+
 def test_an_answer_goes_on_from_its_opening(engine: LocalEngine) -> None:
     opened = replace(PROMPTS[0], opening="**Key observations**\n- a smile [F1].\n")
     sampling = Sampling(max_tokens=20)
