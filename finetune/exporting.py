@@ -10,7 +10,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from affectgpt.engines import adapter, embedded, models
+from affectgpt.engines import adapter, embedded, merged, models
 from affectgpt.errors import AffectError, ModelError, OptionError
 from finetune.config import Recipe, as_row
 from finetune.runs import Over, Run
@@ -174,23 +174,8 @@ def merge(folder: Path, target: Path, model: str | None = None) -> Path:
     Raises:
         ModelError: the adapter is not whole or of another base. OptionError: something is there already.
     """
-    import torch
-
-    manifest = adapter.read_manifest(folder)
-    name, place = models.resolve(model or base_of(manifest))
-    merged, _ = adapter.merge(models.load_model(place), folder, name, models.config_file(place))
-    stored = getattr(torch, str(getattr(merged.config, "dtype", None) or "float32").removeprefix("torch."))
-    tokenizer = models.load_tokenizer(place)
-
-    def fill(part: Path) -> None:
-        merged.to(stored).save_pretrained(part)
-        tokenizer.save_pretrained(part)
-        for weights in part.glob("*.safetensors"):
-            weights.chmod(0o644)
-        notes = {"merged": manifest.id, "base_model": manifest.base_model, "weights_sha256": manifest.weights_sha256}
-        (part / "affectgpt.json").write_text(json.dumps(notes, indent=2) + "\n", "utf-8")
-
-    return _build(target, fill)
+    name = model or base_of(adapter.read_manifest(folder))
+    return _build(target, lambda part: merged.write_merged(part, folder, name))
 
 
 def base_of(manifest: adapter.Manifest) -> str:

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     import torch
     from numpy.typing import NDArray
 
-__all__ = ["CONVERTER", "GGUF_SHA256", "MODEL_ID", "REMEDY", "cache_root", "folder", "source", "state"]
+__all__ = ["CONVERTER", "GGUF_SHA256", "MODEL_ID", "REMEDY", "cache_root", "folder", "locked", "source", "state"]
 
 MODEL_ID = "smollm2-135m-instruct"
 """Name of the embedded model in every `Completion.model` and adapter manifest."""
@@ -112,7 +112,7 @@ def folder() -> Path:
     gguf = source()
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        with _locked(target.with_suffix(".lock")):
+        with locked(target.with_suffix(".lock")):
             if not _is_whole(target):
                 _replace(target, gguf)
     except OSError as e:
@@ -137,7 +137,8 @@ def _is_whole(target: Path) -> bool:
 
 
 @contextmanager
-def _locked(path: Path) -> Iterator[None]:
+def locked(path: Path) -> Iterator[None]:
+    """Hold the file at `path` alone among processes; others wait."""
     # A kernel lock, not a marker file: it is gone when its holder dies.
     with path.open("w") as handle:
         fcntl.flock(handle, fcntl.LOCK_EX)

@@ -153,12 +153,12 @@ def test_a_lock_keeps_the_second_waiting(tmp_path: Path) -> None:
 
     def second() -> None:
         inside.wait()
-        with embedded._locked(tmp_path / "lock"):
+        with embedded.locked(tmp_path / "lock"):
             order.append("second")
 
     thread = threading.Thread(target=second)
     thread.start()
-    with embedded._locked(tmp_path / "lock"):
+    with embedded.locked(tmp_path / "lock"):
         inside.set()
         thread.join(0.1)
         order.append("first")
