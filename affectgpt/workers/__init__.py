@@ -7,9 +7,20 @@ is no sandbox: a worker runs as the same user and what it answers is unpickled h
 from __future__ import annotations
 
 from affectgpt.workers.archive import pack, unpack
-from affectgpt.workers.cache import MediaCache, private_folder
+from affectgpt.workers.cache import MediaCache
+from affectgpt.workers.folders import ProcessFolder, private_folder
 from affectgpt.workers.pool import WorkerPool
 from affectgpt.workers.ticket import Limits, Ticket
 from affectgpt.workers.worker import report
 
-__all__ = ["Limits", "MediaCache", "Ticket", "WorkerPool", "pack", "private_folder", "report", "unpack"]
+__all__ = [
+    "Limits",
+    "MediaCache",
+    "ProcessFolder",
+    "Ticket",
+    "WorkerPool",
+    "pack",
+    "private_folder",
+    "report",
+    "unpack",
+]

@@ -2,44 +2,25 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import os
 import re
 import secrets
-import stat
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
 from affectgpt.errors import OptionError
+from affectgpt.workers.folders import locked, private_folder
 
-__all__ = ["MediaCache", "private_folder"]
+__all__ = ["MediaCache"]
 
 _MAGIC: Final = b"affectgpt media cache 1\n"
 _SUFFIX: Final = ".entry"
 _KEY: Final = re.compile(r"[0-9a-f]{64}-[0-9a-f]{32}")
 _SHA256: Final = re.compile(r"[0-9a-f]{64}")
 _STALE_PART_S: Final = 3600.0
-
-
-def private_folder(folder: Path) -> Path:
-    """Make `folder` if need be, readable by this user alone (0700).
-
-    Raises:
-        OptionError: it is a link, no directory, another user's, or cannot be made.
-    """
-    try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        found = folder.lstat()
-        if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid():
-            raise OptionError(f"{folder}: a link, or another user's folder", "name a folder of your own")
-        folder.chmod(0o700)
-    except OSError as error:
-        raise OptionError(f"{folder}: cannot be used as a folder ({error})", "name another folder") from error
-    return folder
 
 
 class MediaCache:
@@ -125,7 +106,7 @@ class MediaCache:
 
     def _shrink(self) -> None:
         """Remove the oldest entries until the rest fits, and parts that a crash left behind."""
-        with self._locked():
+        with locked(self.folder / ".lock"):
             entries = self._entries()
             excess = sum(size for _, size, _ in entries) - self.max_bytes
             for _, size, path in entries:
@@ -138,16 +119,6 @@ class MediaCache:
                 with suppress(OSError):
                     if newest_s - part.stat().st_mtime > _STALE_PART_S:
                         part.unlink(missing_ok=True)
-
-    @contextmanager
-    def _locked(self) -> Iterator[None]:
-        """One process at a time counts and removes; else two would both make room and remove twice as much."""
-        lock = os.open(self.folder / ".lock", os.O_RDWR | os.O_CREAT, 0o600)
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            yield
-        finally:
-            os.close(lock)
 
 
 def _opened(data: bytes) -> bytes | None:
