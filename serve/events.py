@@ -52,7 +52,7 @@ class TurnRequest:
 
     `subject` is the person to describe (0 the first to appear), None leaves the choice. `setting` names a place where
     face and voice are refused. `locale` (BCP 47) chooses whose help lines are shown. `is_explained` False leaves the
-    three parts out: words alone, no media.
+    three parts out: words alone, no media; `is_replied` False leaves the reply out.
     """
 
     messages: tuple[Message, ...]
@@ -63,6 +63,7 @@ class TurnRequest:
     sampling: Sampling = field(default_factory=Sampling)
     locale: str = "en"
     is_explained: bool = True
+    is_replied: bool = True
 
 
 @dataclass(frozen=True, slots=True)

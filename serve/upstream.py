@@ -1,0 +1,191 @@
+"""The server that writes: one pool of connections to any OpenAI-compatible endpoint, without a client library.
+
+The `openai` client builds a validated object for every token; a gateway in front of a fast server cannot afford that.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx
+
+from affectgpt.errors import EngineError, EngineUnreachable
+from serve.settings import is_loopback
+
+__all__ = ["Delta", "Upstream", "UpstreamError", "key_for", "read_chunk"]
+
+OPENAI_HOST = "api.openai.com"
+N_CONNECTIONS = 512
+_CONNECT_S = 5.0
+
+
+class UpstreamError(EngineError):
+    """The server refused a request: `status`, and `body`, its error in the OpenAI form."""
+
+    def __init__(self, what: str, remedy: str = "", status: int = 502, body: Mapping[str, Any] | None = None) -> None:
+        self.status = status
+        self.body = dict(body or {})
+        super().__init__(what, remedy)
+
+
+@dataclass(frozen=True, slots=True)
+class Delta:
+    """What one chunk of a stream adds. `n_tokens` counts the prompt's and the answer's, where the chunk says so."""
+
+    content: str = ""
+    reasoning: str = ""
+    finish_reason: str | None = None
+    n_tokens: tuple[int, int] | None = None
+
+
+def read_chunk(chunk: Mapping[str, Any]) -> Delta:
+    """The first choice of a streamed chunk; reasoning under either of its two names."""
+    usage, choices = chunk.get("usage"), chunk.get("choices")
+    n_tokens = (int(usage.get("prompt_tokens", 0)), int(usage.get("completion_tokens", 0))) if usage else None
+    if not choices:
+        return Delta(n_tokens=n_tokens)
+    delta = choices[0].get("delta") or {}
+    thought = delta.get("reasoning") or delta.get("reasoning_content") or ""
+    return Delta(delta.get("content") or "", thought, choices[0].get("finish_reason"), n_tokens)
+
+
+def key_for(base_url: str, given: str | None, env: Mapping[str, str] = os.environ) -> str | None:
+    """The key to send: the one given, AFFECTGPT_API_KEY, or to api.openai.com over https alone OPENAI_API_KEY."""
+    parts = urlsplit(base_url)
+    own = given or env.get("AFFECTGPT_API_KEY")
+    if not own and parts.hostname == OPENAI_HOST and parts.scheme == "https":
+        own = env.get("OPENAI_API_KEY")
+    return own or None
+
+
+class Upstream:
+    """One server. Redirects are refused: they could carry a prompt elsewhere. Belongs to one event loop."""
+
+    def __init__(self, base_url: str, api_key: str | None = None, *, timeout_s: float = 120.0) -> None:
+        self.base_url = base_url.rstrip("/")
+        parts = urlsplit(base_url)
+        self.shown = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+        self._key = api_key
+        self._timeout_s = timeout_s
+        headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
+        is_near = is_loopback(parts.hostname or "")
+        limits = httpx.Limits(max_connections=N_CONNECTIONS, max_keepalive_connections=N_CONNECTIONS)
+        self._client = httpx.AsyncClient(
+            headers=headers,
+            timeout=httpx.Timeout(timeout_s, connect=_CONNECT_S),
+            follow_redirects=False,
+            trust_env=not is_near,
+            transport=httpx.AsyncHTTPTransport(retries=2, limits=limits) if is_near else None,
+            limits=limits,
+        )
+
+    async def close(self) -> None:
+        """Close every connection."""
+        await self._client.aclose()
+
+    async def models(self, timeout_s: float = _CONNECT_S) -> list[str]:
+        """Names of the models that it lists. Raises EngineError, EngineUnreachable."""
+        with self._named():
+            response = await self._client.get(f"{self.base_url}/models", timeout=timeout_s)
+        return model_names(self._checked(response), self.shown)
+
+    async def complete(self, body: Mapping[str, Any]) -> dict[str, Any]:
+        """One whole chat completion. Raises UpstreamError, EngineError, EngineUnreachable."""
+        with self._named():
+            response = await self._client.post(f"{self.base_url}/chat/completions", json=body)
+        answer = self._checked(response)
+        if not answer.get("choices"):
+            raise self._nonsense()
+        return answer
+
+    @asynccontextmanager
+    async def stream(self, body: Mapping[str, Any]) -> AsyncGenerator[AsyncIterator[dict[str, Any]], None]:
+        """The chunks of one chat completion; leaving the block closes the connection, which stops the server's work.
+
+        Raises:
+            UpstreamError, EngineError, EngineUnreachable: also while the chunks come.
+        """
+        with self._named():
+            asking = self._client.stream("POST", f"{self.base_url}/chat/completions", json=body)
+            async with asking as response:
+                if response.status_code != httpx.codes.OK:
+                    await response.aread()
+                    self._checked(response)
+                yield self._chunks(response)
+
+    async def _chunks(self, response: httpx.Response) -> AsyncIterator[dict[str, Any]]:
+        async for line in response.aiter_lines():
+            if not line.startswith("data:"):
+                continue
+            data = line[5:].strip()
+            if data == "[DONE]":
+                return
+            try:
+                chunk = json.loads(data)
+            except ValueError:
+                raise self._nonsense() from None
+            if error := chunk.get("error"):
+                raise self._refusal(502, error)
+            yield chunk
+
+    def _checked(self, response: httpx.Response) -> dict[str, Any]:
+        try:
+            read = response.json()
+        except ValueError:
+            read = None
+        if response.status_code != httpx.codes.OK:
+            error = read.get("error", read) if isinstance(read, dict) else None
+            raise self._refusal(response.status_code, error if isinstance(error, dict) else {"message": "no reason"})
+        if not isinstance(read, dict):
+            raise self._nonsense()
+        return read
+
+    def _refusal(self, status: int, error: Any) -> UpstreamError:
+        body = error if isinstance(error, dict) else {"message": str(error)}
+        said = "".join(c if c.isprintable() else " " for c in str(body.get("message", "")))[:500]
+        said = said.replace(self._key, "[key]") if self._key else said
+        if status in (401, 403):
+            # Ours with the server, never the caller's with us.
+            return UpstreamError(f"{self.shown} refused this gateway's key", "give it by --api-key", 502)
+        if 300 <= status < 400:
+            return UpstreamError(f"{self.shown} redirects", "name the server's final URL with --base-url", 502)
+        shown = status if status in (400, 404, 413, 422, 429, 503) else 502
+        return UpstreamError(f"the model's server answered {status}: {said}", "", shown, {**body, "message": said})
+
+    def _nonsense(self) -> EngineError:
+        return EngineError(f"{self.shown} did not answer in the OpenAI form", "see that --base-url is the server's /v1")
+
+    def _named(self) -> _Named:
+        return _Named(self.shown, self._timeout_s)
+
+
+class _Named:
+    """Turns what the connection raises into this package's errors."""
+
+    def __init__(self, url: str, timeout_s: float) -> None:
+        self._url, self._timeout_s = url, timeout_s
+
+    def __enter__(self) -> None:
+        """Nothing to begin."""
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout):
+            raise EngineUnreachable(f"nothing answers at {self._url}", "start the server, or correct --base-url")
+        if isinstance(error, httpx.TimeoutException):
+            raise EngineError(f"{self._url} did not answer within {self._timeout_s:g} s", "raise --timeout-s")
+        if isinstance(error, httpx.HTTPError):
+            raise EngineUnreachable(f"{self._url} broke off: {type(error).__name__}", "look into the server's log")
+
+
+def model_names(answer: Mapping[str, Any], shown: str) -> list[str]:
+    """The ids in an answer of /models. Raises EngineError where it is none."""
+    listed = answer.get("data")
+    if not isinstance(listed, list) or not all(isinstance(m, dict) and isinstance(m.get("id"), str) for m in listed):
+        raise EngineError(f"{shown} did not list its models", "see that --base-url is the server's /v1")
+    return [m["id"] for m in listed]

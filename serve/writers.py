@@ -1,0 +1,207 @@
+"""Who writes a turn's texts: a model in this process, or one of a server's.
+
+A turn needs the same model twice: as the agent's engine, in a thread, and as a stream of pieces, in the event loop.
+Both end at once when the turn is given up.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import AsyncGenerator, Generator, Sequence
+from concurrent.futures import Executor
+from typing import Protocol
+
+from affectgpt.engines.engine import Engine, stamp
+from affectgpt.jobs import Stopped
+from affectgpt.records import Completion, Prompt, Sampling
+from serve.upstream import Upstream, read_chunk
+
+__all__ = ["LocalWriter", "UpstreamWriter", "Writer"]
+
+
+class Writer(Protocol):
+    """One model. `model` is the name in its stamps."""
+
+    model: str
+
+    def write(self, prompt: Prompt, sampling: Sampling) -> AsyncGenerator[str | Completion, None]:
+        """Pieces of one answer, its Completion last; closing the generator stops the model.
+
+        Raises:
+            EngineError: the model failed.
+        """
+        ...
+
+    def engine(self, stop: threading.Event) -> Engine:
+        """The model as an engine for another thread; once `stop` is set, it raises Stopped."""
+        ...
+
+
+class LocalWriter:
+    """An engine of this process. `threads` run its streams."""
+
+    def __init__(self, engine: Engine, threads: Executor | None = None) -> None:
+        self.model = engine.model
+        self._engine = engine
+        self._threads = threads
+
+    async def write(self, prompt: Prompt, sampling: Sampling) -> AsyncGenerator[str | Completion, None]:
+        """See `Writer.write`."""
+        loop, stop = asyncio.get_running_loop(), threading.Event()
+        pieces: asyncio.Queue[str | Completion | BaseException] = asyncio.Queue()
+
+        def put(piece: str | Completion | BaseException) -> None:
+            loop.call_soon_threadsafe(pieces.put_nowait, piece)
+
+        def work() -> None:
+            try:
+                put(_drain(self._engine.stream(prompt, sampling), stop, put))
+            except BaseException as error:  # noqa: BLE001 - raised again in the event loop
+                if not loop.is_closed():
+                    put(error)
+
+        working = loop.run_in_executor(self._threads, work)
+        try:
+            while True:
+                piece = await pieces.get()
+                if isinstance(piece, BaseException):
+                    raise piece
+                yield piece
+                if isinstance(piece, Completion):
+                    return
+        finally:
+            stop.set()
+            await asyncio.shield(working)
+
+    def engine(self, stop: threading.Event) -> Engine:
+        """See `Writer.engine`."""
+        return _StoppableEngine(self._engine, stop)
+
+
+class _StoppableEngine:
+    """An engine that gives up in the middle of an answer."""
+
+    def __init__(self, engine: Engine, stop: threading.Event) -> None:
+        self.name, self.model = engine.name, engine.model
+        self._engine, self._stop = engine, stop
+
+    def generate(self, prompts: Sequence[Prompt], sampling: Sampling) -> list[Completion]:
+        """See `Engine.generate`."""
+        return [_drain(self._engine.stream(prompt, sampling), self._stop) for prompt in prompts]
+
+    def stream(self, prompt: Prompt, sampling: Sampling) -> Generator[str, None, Completion]:
+        """See `Engine.stream`."""
+        return self._engine.stream(prompt, sampling)
+
+
+def _drain(answer: Generator[str, None, Completion], stop: threading.Event, put: object = None) -> Completion:
+    """The Completion at the end; every piece goes to `put`. Raises Stopped once `stop` is set."""
+    try:
+        while True:
+            if stop.is_set():
+                raise Stopped
+            piece = next(answer)
+            if callable(put):
+                put(piece)
+    except StopIteration as end:
+        completion: Completion = end.value
+        return completion
+    finally:
+        answer.close()
+
+
+class UpstreamWriter:
+    """A model of an OpenAI-compatible server.
+
+    `continues` says that the server goes on from a given beginning of the answer (vLLM's `continue_final_message`);
+    then the answer has the form that the model was taught, in headings. Otherwise it is asked for the JSON schema.
+    """
+
+    name = "http"
+
+    def __init__(self, upstream: Upstream, model: str, *, continues: bool = False) -> None:
+        self.model = model
+        self.continues = continues
+        self.upstream = upstream
+
+    async def write(self, prompt: Prompt, sampling: Sampling) -> AsyncGenerator[str | Completion, None]:
+        """See `Writer.write`."""
+        text, thought, reason, n_tokens = "", "", "stop", (0, 0)
+        body = {**self.body(prompt, sampling), "stream": True, "stream_options": {"include_usage": True}}
+        async with self.upstream.stream(body) as chunks:
+            async for chunk in chunks:
+                piece = read_chunk(chunk)
+                n_tokens, reason = piece.n_tokens or n_tokens, piece.finish_reason or reason
+                thought += piece.reasoning
+                if piece.content:
+                    text += piece.content
+                    yield piece.content
+        yield stamp(self, prompt, text, n_tokens, reason, thought)
+
+    async def complete(self, prompt: Prompt, sampling: Sampling) -> Completion:
+        """One whole answer, its opening put back in front."""
+        answer = await self.upstream.complete(self.body(prompt, sampling))
+        choice = answer["choices"][0]
+        message, usage = choice["message"], answer.get("usage") or {}
+        thought = message.get("reasoning") or message.get("reasoning_content") or ""
+        text = message.get("content") or ""
+        if prompt.opening and self.continues:
+            text = prompt.opening + text.lstrip("\n")
+        n_tokens = int(usage.get("prompt_tokens", 0)), int(usage.get("completion_tokens", 0))
+        return stamp(self, prompt, text, n_tokens, choice.get("finish_reason") or "stop", thought)
+
+    def body(self, prompt: Prompt, sampling: Sampling) -> dict[str, object]:
+        """The request's JSON."""
+        asked: dict[str, object] = {
+            "model": self.model,
+            "messages": [{"role": m.role, "content": m.content} for m in prompt.messages],
+            "max_tokens": sampling.max_tokens,
+            "temperature": sampling.temperature,
+            "top_p": sampling.top_p,
+            "seed": sampling.seed,
+        }
+        if sampling.stop:
+            asked["stop"] = list(sampling.stop)
+        if prompt.opening and self.continues:
+            asked["messages"] = [*asked["messages"], {"role": "assistant", "content": prompt.opening}]
+            asked |= {"continue_final_message": True, "add_generation_prompt": False}
+        elif prompt.schema:
+            schema = {"name": prompt.prompt_id, "schema": dict(prompt.schema), "strict": True}
+            asked["response_format"] = {"type": "json_schema", "json_schema": schema}
+        return asked
+
+    def engine(self, stop: threading.Event) -> Engine:
+        """See `Writer.engine`."""
+        return _UpstreamEngine(self, stop, asyncio.get_running_loop())
+
+
+class _UpstreamEngine:
+    """The same from another thread: an answer is a task of the event loop, and giving it up closes its connection."""
+
+    name = "http"
+
+    def __init__(self, writer: UpstreamWriter, stop: threading.Event, loop: asyncio.AbstractEventLoop) -> None:
+        self.model = writer.model
+        self._writer, self._stop, self._loop = writer, stop, loop
+
+    def generate(self, prompts: Sequence[Prompt], sampling: Sampling) -> list[Completion]:
+        """See `Engine.generate`."""
+        if self._stop.is_set():
+            raise Stopped
+        return asyncio.run_coroutine_threadsafe(self._answer(prompts, sampling), self._loop).result()
+
+    async def _answer(self, prompts: Sequence[Prompt], sampling: Sampling) -> list[Completion]:
+        asking = asyncio.gather(*(self._writer.complete(prompt, sampling) for prompt in prompts))
+        while not asking.done():
+            await asyncio.wait([asking], timeout=0.1)
+            if self._stop.is_set() and not asking.done():
+                asking.cancel()
+                raise Stopped
+        return list(asking.result())
+
+    def stream(self, prompt: Prompt, sampling: Sampling) -> Generator[str, None, Completion]:
+        """See `Engine.stream`."""
+        (completion,) = self.generate([prompt], sampling)
+        yield completion.text
+        return completion
