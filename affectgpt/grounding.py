@@ -45,6 +45,11 @@ _CHANNELS = {
     "voice": re.compile(r"\b(?:voice|tone)\b", re.I),
     "speech": re.compile(r"\b(?:words?|said|speech)\b", re.I),
 }
+_UNREAD = re.compile(
+    r"\b(?:could not be (?:used|read|judged)|cannot be judged|no use could be made|nothing is known"
+    r"|missing from the evidence|(?:is|are) (?:unknown|missing))\b",
+    re.I,
+)
 _ABSENCE = re.compile(
     r"\b(?:no|not|without|nothing|never|missing|unknown|absent|unreliable|lacks?|left out|turned away|cannot)\b", re.I
 )
@@ -83,6 +88,8 @@ def _check_coherence(claim: Claim, explanation: Explanation, appraisal: Appraisa
     reason = ""
     if _ALTERNATIVE.search(text) and label and _named_emotions(text) == {label}:
         reason = f"offers {label}, the label itself, as an alternative"
+    elif _UNREAD.search(text) and appraisal is not None and (read := _denied_channel(text, appraisal)):
+        reason = f"says that nothing is known of the {read}, which was read"
     elif _FIRM.search(text) and appraisal is not None and (close := _close_second(appraisal)):
         reason = f"calls no other reading near, yet {close} is half as likely as the first or more"
     elif appraisal is not None and len(appraisal.by_modality) > 1:
@@ -101,6 +108,11 @@ def _close_second(appraisal: Appraisal) -> str:
     """The second label where it is at least half as probable as the first, else empty."""
     ranked = sorted(appraisal.fused.probabilities.items(), key=lambda item: -item[1])[:2]
     return ranked[1][0] if len(ranked) == 2 and 2 * ranked[1][1] >= ranked[0][1] else ""
+
+
+def _denied_channel(text: str, appraisal: Appraisal) -> str:
+    """The channel that the text names although the appraisal read it, else empty."""
+    return next((m for m in appraisal.by_modality if m in _CHANNELS and _CHANNELS[m].search(text)), "")
 
 
 def _named_emotions(text: str) -> set[str]:
@@ -125,6 +137,7 @@ def _faults(
         if not mentions:
             yield from _belittled(claim.text, cited)
         yield from _numbers(claim.text, cited)
+        yield from _denied(claim.text, cited)
         # What is missing supports no statement but that it is missing, wherever the sentence stands.
         if all(o.is_missing for o in cited) and not _ABSENCE.search(claim.text):
             yield f"{cited[0].id} states an absence, the claim does not"
@@ -157,6 +170,14 @@ def _belittled(text: str, cited: Sequence[Observation]) -> Iterator[str]:
     for o in cited:
         if o.level in STRONG_LEVELS:
             yield f"calls weak what is observed as {o.text.split(',')[0]!r}"
+
+
+def _denied(text: str, cited: Sequence[Observation]) -> Iterator[str]:
+    """A clause that calls a channel unknown and cites what was observed in it."""
+    for clause in re.split(r"[,;:]|\bbut\b|\bwhile\b", _QUOTED.sub(" ", text)):
+        for o in cited if _UNREAD.search(clause) else ():
+            if f"[{o.id}]" in clause and not o.is_missing and _CHANNELS[o.modality.value].search(clause):
+                yield f"says that nothing is known of the {o.modality.value}, and cites {o.id}"
 
 
 def _direction(o: Observation) -> int:

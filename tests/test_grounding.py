@@ -150,6 +150,24 @@ def test_no_reading_is_called_firm_beside_a_close_second() -> None:
         assert check(firm, SEEN, Appraisal({"face": read}, {}, read)).count(Verdict.CONTRADICTED) == n_faults
 
 
+@pytest.mark.parametrize(
+    ("sentence", "is_true"),
+    [
+        ("No use could be made of the face.", False),
+        ("Nothing is known of the face [F1].", False),
+        ("The face [F1] is missing from the evidence.", False),
+        ("The tone of voice is unknown.", True),
+        ("Nothing is known of the words [M1], but the face shows a smile [F1].", True),
+        ("The words are unknown [M1].", True),
+        ("What will come of it is unknown.", True),
+    ],
+)
+def test_a_channel_that_was_read_is_not_called_unknown(sentence: str, is_true: bool) -> None:
+    smiling = EmotionDistribution({"happy": 0.8, "neutral": 0.2}, 0.6, 0.3, 0.3)
+    read = Appraisal({"face": smiling}, {"face": 0.9}, smiling)
+    assert (check(answer_with(sentence), SEEN, read).count(Verdict.CONTRADICTED) == 0) is is_true
+
+
 def test_denying_what_nobody_observed_is_no_contradiction() -> None:
     assert verdict("There is no jaw drop here.", "interpretation") is Verdict.UNCITED
 
