@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import PurePosixPath, PureWindowsPath
@@ -47,6 +48,7 @@ __all__ = [
 
 CHUNK = 200
 """Ids in one statement's list."""
+_UNKEPT = re.compile("[\x00\ud800-\udfff]")
 Key = TypeVar("Key")
 
 
@@ -66,7 +68,7 @@ def no_conversation() -> NotKept:
 def safe(value: Any) -> Any:
     """A JSON value that PostgreSQL and UTF-8 can hold: NUL and lone surrogates become U+FFFD, NaN becomes null."""
     if isinstance(value, str):
-        return value.encode("utf-8", "replace").decode("utf-8").replace("\x00", "\ufffd")
+        return _UNKEPT.sub("\ufffd", value)
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, Mapping):

@@ -1,0 +1,348 @@
+"""The store in SQLite and in memory: the laws, and what only a file can do wrong."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import sqlite3
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from store_laws import Opened, answer, ask, line
+from store_owner_laws import StoreLaws
+
+from affectgpt.errors import OptionError
+from serve.store import Answered, Asked, Retention, Store, open_store
+from serve.store.database import Database, StoreError
+from serve.store.schema import metadata
+
+
+@pytest.fixture
+def opened_stores() -> Iterator[list[Store]]:
+    stores: list[Store] = []
+    yield stores
+    for store in stores:
+        store.close()
+
+
+class TestSqlite(StoreLaws):
+    @pytest.fixture
+    def opened(self, tmp_path: Path, opened_stores: list[Store]) -> Opened:
+        def make(retention: Retention | None = None, **more: Any) -> Store:
+            opened_stores.append(Store(Database(str(tmp_path / "kept" / "h.sqlite")), retention or Retention(), **more))
+            return opened_stores[-1]
+
+        return make
+
+
+class TestMemory(StoreLaws):
+    @pytest.fixture
+    def opened(self, opened_stores: list[Store]) -> Opened:
+        def make(retention: Retention | None = None, **more: Any) -> Store:
+            opened_stores.append(Store(Database("", is_in_memory=True), retention or Retention(), **more))
+            return opened_stores[-1]
+
+        return make
+
+
+def files_of(folder: Path) -> bytes:
+    return b"".join(p.read_bytes() for p in sorted(folder.iterdir()))
+
+
+# ---------------------------------------------------------------- the file
+
+
+def test_the_file_is_its_owners_alone_and_safe_against_power_cuts(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "h.sqlite"
+    with open_store(f"sqlite:///{path}") as store:
+        ask(store, store.create("anna").id, "?")
+        for file in path.parent.iterdir():
+            assert file.stat().st_mode & 0o077 == 0, file.name
+        with store._database.reading() as connection:
+            told = {
+                name: connection.exec_driver_sql(f"PRAGMA {name}").scalar()
+                for name in ("journal_mode", "synchronous", "foreign_keys", "secure_delete", "busy_timeout")
+            }
+    assert told == {
+        "journal_mode": "wal",
+        "synchronous": 2,
+        "foreign_keys": 1,
+        "secure_delete": 1,
+        "busy_timeout": 30_000,
+    }
+
+
+def test_what_was_closed_is_there_again(tmp_path: Path) -> None:
+    with open_store(str(tmp_path / "h.sqlite")) as store:
+        made = store.create("anna")
+        ask(store, made.id, "still here")
+    with open_store(str(tmp_path / "h.sqlite")) as store:
+        assert line(store, made.id) == ["still here"]
+
+
+@pytest.mark.parametrize("everything", [False, True])
+def test_what_was_deleted_is_nowhere_in_the_file(tmp_path: Path, everything: bool) -> None:
+    with open_store(str(tmp_path / "h.sqlite")) as store:
+        kept = store.create("bob")
+        ask(store, kept.id, "ordinary words stay", owner="bob")
+        made = store.create("anna")
+        for i in range(20):
+            ask(store, made.id, f"xylophone{i} zweisamkeit", "qwertzuiop")
+        assert b"xylophone7" in files_of(tmp_path)
+        if everything:
+            store.delete_all("anna")
+        else:
+            store.delete("anna", made.id)
+        left = files_of(tmp_path)
+        assert b"ordinary" in left
+        for word in (b"xylophone", b"zweisamkeit", b"qwertzuiop", made.id.encode()):
+            assert word not in left, word
+
+
+def test_nothing_is_written_where_nothing_is_retained(tmp_path: Path) -> None:
+    code = (
+        "import sys; from serve.store import *\n"
+        "def hook(event, args):\n"
+        "    if event == 'open' and isinstance(args[0], (str, bytes)) and (args[2] or 0) & 3: print('OPEN', args[0])\n"
+        "store = open_store('ignored.sqlite', retain=False)\n"
+        "sys.addaudithook(hook)\n"
+        "made = store.create('anna')\n"
+        "for i in range(50):\n"
+        "    begun = store.begin('anna', made.id, Asked('x' * 50000))\n"
+        "    store.finish('anna', begun.id, Answered('', 'y' * 50000, 'm'))\n"
+        "assert store.search('anna', 'xxx').items\n"
+        "store.delete('anna', made.id); store.close()\n"
+    )
+    environment = {**os.environ, "XDG_DATA_HOME": str(tmp_path / "data"), "TMPDIR": str(tmp_path / "temp")}
+    (tmp_path / "temp").mkdir()
+    ran = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=60
+    )
+    assert (ran.returncode, ran.stdout) == (0, ""), ran.stderr
+    assert [p.name for p in tmp_path.rglob("*")] == ["temp"]
+
+
+def test_a_store_in_memory_does_not_grow_without_end() -> None:
+    with open_store(retain=False) as store:
+        for i in range(210):
+            store.create("anna", str(i))
+        assert len(store.recent("anna", None, 200).items) == 200
+        assert store.recent("anna", None, 1).items[0].title == "209"
+
+
+# ---------------------------------------------------------------- what is not a store
+
+
+def test_a_file_that_is_no_database_is_refused_and_left_alone(tmp_path: Path) -> None:
+    path = tmp_path / "notes.txt"
+    path.write_text("not a database, but somebody's notes " * 100)
+    before = path.read_bytes()
+    with pytest.raises(StoreError, match="failed"):
+        open_store(str(path))
+    assert path.read_bytes() == before
+
+
+def test_a_folder_and_a_strange_url_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(StoreError):
+        open_store(str(tmp_path))
+    for url in ("mysql://x/y", "sqlite://", "sqlite:///:memory:", "://", "sqlite:///x?mode=ro", "http://x"):
+        with pytest.raises(OptionError, match="sqlite:///PATH"):
+            open_store(url)
+
+
+def test_a_newer_store_is_refused(tmp_path: Path) -> None:
+    open_store(str(tmp_path / "h.sqlite")).close()
+    with sqlite3.connect(tmp_path / "h.sqlite") as raw:
+        raw.execute("UPDATE alembic_version SET version_num = '9999'")
+    raw.close()
+    with pytest.raises(StoreError, match="another version"):
+        open_store(str(tmp_path / "h.sqlite"))
+
+
+def test_an_error_of_the_database_quotes_nobody(tmp_path: Path) -> None:
+    with open_store(str(tmp_path / "h.sqlite")) as store:
+        made = store.create("anna")
+        with sqlite3.connect(tmp_path / "h.sqlite") as raw:
+            raw.execute("DROP TABLE feedback")
+            raw.execute("DROP TABLE revisions")
+        raw.close()
+        with pytest.raises(StoreError) as raised:
+            store.begin("anna", made.id, Asked("a private message"))
+        assert "private" not in str(raised.value)
+        assert raised.value.__cause__ is None
+        assert store.is_ready()
+
+
+# ---------------------------------------------------------------- migrations
+
+
+def test_the_migrations_make_the_tables_that_the_code_uses(tmp_path: Path) -> None:
+    database = Database(str(tmp_path / "h.sqlite"))
+    with database.reading() as connection:
+        options = {"include_name": lambda name, kind, _: kind != "table" or name in metadata.tables}
+        assert compare_metadata(MigrationContext.configure(connection, opts=options), metadata) == []
+    database.close()
+
+
+def test_migrations_go_down_and_up_again(tmp_path: Path) -> None:
+    database = Database(str(tmp_path / "h.sqlite"))
+    database.migrate("base")
+    with database.reading() as connection:
+        assert set(sa.inspect(connection).get_table_names()) == {"alembic_version"}
+    database.migrate("head")
+    with Store(database, Retention()) as store:
+        ask(store, store.create("anna").id, "after")
+        assert store.search("anna", "after").items
+
+
+def test_a_migration_that_fails_half_way_leaves_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "h.sqlite"
+    with sqlite3.connect(path) as raw:
+        raw.execute("CREATE TABLE feedback (x)")  # what the migration makes last
+    raw.close()
+    with pytest.raises(StoreError):
+        open_store(str(path))
+    with sqlite3.connect(path) as raw:
+        assert [row[0] for row in raw.execute("SELECT name FROM sqlite_master")] == ["feedback"]
+    raw.close()
+
+
+def test_several_that_open_a_new_store_at_once_all_succeed(tmp_path: Path) -> None:
+    for n in range(3):
+        told: list[object] = []
+
+        def work(n: int = n, told: list[object] = told) -> None:
+            try:
+                with open_store(str(tmp_path / f"{n}.sqlite")) as store:
+                    told.append(store.create("anna").id)
+            except StoreError as error:
+                told.append(error)
+
+        threads = [threading.Thread(target=work) for _ in range(5)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert all(isinstance(t, str) for t in told), told
+        with open_store(str(tmp_path / f"{n}.sqlite")) as store:
+            assert len(store.recent("anna").items) == 5
+
+
+# ---------------------------------------------------------------- sudden death
+
+WRITER = """
+import sys
+from store_laws import answer
+from serve.store import Asked, Retention, Store
+from serve.store.database import Database
+store = Store(Database(sys.argv[1]), Retention(), lease_s=1.0)
+made = store.create("anna")
+print(made.id, flush=True)
+n = 0
+while True:
+    begun = store.begin("anna", made.id, Asked(f"message {n} " + "m" * 3000))
+    print("begun", begun.id, n, flush=True)
+    store.finish("anna", begun.id, answer(f"reply {n} " + "r" * 3000))
+    print("done", begun.id, n, flush=True)
+    n += 1
+"""
+
+
+def kill_a_writer(path: Path, repo: Path, after_s: float) -> tuple[str, list[list[str]]]:
+    """Run the writer, kill it that long after its first word; the conversation, and what it said it had done."""
+    environment = {**os.environ, "PYTHONPATH": f"{repo / 'tests'}{os.pathsep}{repo}"}
+    child = subprocess.Popen(
+        [sys.executable, "-c", WRITER, str(path)], stdout=subprocess.PIPE, text=True, env=environment, cwd=repo
+    )
+    assert child.stdout is not None
+    conversation = child.stdout.readline().strip()
+    time.sleep(after_s)
+    child.send_signal(signal.SIGKILL)
+    said = [words.split() for words in child.stdout.read().splitlines(keepends=True) if words.endswith("\n")]
+    child.wait()
+    child.stdout.close()
+    return conversation, said
+
+
+def check_what_is_left(path: Path, conversation: str, said: list[list[str]]) -> None:
+    """Everything that was acknowledged is there; everything that is there is whole; only the last may be unfinished."""
+    with sqlite3.connect(path) as raw:
+        assert raw.execute("PRAGMA integrity_check").fetchone()[0] == "ok"
+        assert raw.execute("PRAGMA foreign_key_check").fetchall() == []
+        raw.execute("INSERT INTO revision_words(revision_words, rank) VALUES ('integrity-check', 1)")
+    raw.close()
+    with Store(Database(str(path)), Retention(), lease_s=1.0) as store:
+        turns = store.get("anna", conversation).turns
+        n_begun, n_done = (sum(words[0] == kind for words in said) for kind in ("begun", "done"))
+        assert n_begun <= len(turns) <= n_begun + 1
+        for n, turn in enumerate(turns):
+            assert turn.revision.asked.text == f"message {n} " + "m" * 3000
+            if turn.revision.answered is not None:
+                assert turn.revision.answered.reply == f"reply {n} " + "r" * 3000
+                assert turn.revision.observations
+        states = [turn.revision.state for turn in turns]
+        assert all(state == "done" for state in states[:-1])
+        assert n_done <= states.count("done") <= n_done + 1
+        if states and states[-1] != "done":
+            until = time.monotonic() + 5
+            while store.get("anna", conversation).turns[-1].revision.state != "interrupted":
+                assert time.monotonic() < until, "a dead process's turn is still told as pending"
+                time.sleep(0.05)
+        ask(store, conversation, "it goes on")
+
+
+def test_a_writer_that_is_killed_leaves_whole_turns(tmp_path: Path, repo: Path) -> None:
+    conversation, said = kill_a_writer(tmp_path / "h.sqlite", repo, 0.3)
+    assert said
+    check_what_is_left(tmp_path / "h.sqlite", conversation, said)
+
+
+@pytest.mark.slow
+def test_ten_writers_that_are_killed_leave_whole_turns(tmp_path: Path, repo: Path) -> None:
+    rng = random.Random(5)
+    for _ in range(10):
+        conversation, said = kill_a_writer(tmp_path / "h.sqlite", repo, rng.uniform(0.0, 0.4))
+        check_what_is_left(tmp_path / "h.sqlite", conversation, said)
+    with open_store(str(tmp_path / "h.sqlite")) as store:
+        assert len(store.recent("anna").items) == 10
+
+
+def test_a_turn_left_open_at_a_clean_end_is_interrupted_at_once(tmp_path: Path) -> None:
+    with open_store(str(tmp_path / "h.sqlite")) as store:
+        made = store.create("anna")
+        begun = store.begin("anna", made.id, Asked("?"))
+    with open_store(str(tmp_path / "h.sqlite")) as store:
+        assert store.revision("anna", begun.id).state == "interrupted"
+        markdown = "".join(store.export("anna", "md"))
+        assert "*No answer (interrupted).*" in markdown
+        again = store.revise("anna", begun.turn_id)
+        assert store.finish("anna", again.id, answer()).state == "done"
+
+
+def test_a_second_process_sees_a_turn_that_is_being_written_as_pending(tmp_path: Path) -> None:
+    with open_store(str(tmp_path / "h.sqlite")) as one, open_store(str(tmp_path / "h.sqlite")) as two:
+        made = one.create("anna")
+        begun = one.begin("anna", made.id, Asked("?"))
+        assert two.revision("anna", begun.id).state == "pending"
+        one.finish("anna", begun.id, Answered("", "yes", "m"))
+        assert two.revision("anna", begun.id).state == "done"
+
+
+def test_json_of_an_export_is_one_document_of_many_pieces(tmp_path: Path) -> None:
+    with open_store(str(tmp_path / "h.sqlite")) as store:
+        for i in range(30):
+            ask(store, store.create("anna").id, f"message {i}")
+        pieces = list(store.export("anna", "json"))
+        assert len(pieces) == 32
+        assert len(json.loads("".join(pieces))["conversations"]) == 30
