@@ -19,7 +19,7 @@ from affectgpt.evaluation.faithfulness import said_yes
 from affectgpt.grounding import check
 from affectgpt.mentions import find_mentions
 from affectgpt.parsing import citations, parse, parse_text, sentences
-from affectgpt.records import CheckedClaim, Claim, Completion, Explanation, Observations, Verdict
+from affectgpt.records import Appraisal, CheckedClaim, Claim, Completion, Explanation, Observations, Verdict
 from finetune.observed import read_appraisal, read_observations
 from finetune.rows import Row
 
@@ -28,6 +28,25 @@ __all__ = ["NAMES_CONFLICT", "Judged", "distinct_2", "judge", "named_labels", "n
 NAMES_CONFLICT = re.compile(r"\b(?:conflicts?|disagrees?|contradicts?|at odds)\b", re.IGNORECASE)
 """The words by which the training rows name a conflict, and nothing else."""
 _DENIED = re.compile(r"\b(?:no|not|without|never|neither|nothing)\b", re.IGNORECASE)
+_ABSENT = re.compile(
+    r"\b(?:unknown|missing|no use|could not be used|cannot be judged|nothing is known)\b", re.IGNORECASE
+)
+_CHANNEL_WORDS = {
+    "face": re.compile(r"\bfac(?:e|ial)\b", re.IGNORECASE),
+    "voice": re.compile(r"\b(?:voice|sounded|tone)\b", re.IGNORECASE),
+    "speech": re.compile(r"\b(?:words?|what (?:was|is) said|transcript)\b", re.IGNORECASE),
+}
+_MODEST = re.compile(
+    r"\b(?:confidence in this is low|little confidence|tentative|only a guess|held loosely)\b", re.IGNORECASE
+)
+FIRM = 0.5
+"""Confidence from which calling it low is wrong; the training rows call up to .3 low."""
+_ARGUING = frozenset(
+    ("alone", "still", "open", "like", "likely", "content", "confidence", "confident", "certain", "sure", "unsure",
+     "caution", "low", "loosely")
+)  # fmt: skip
+"""Words that the lexicon knows as feelings and that an account of evidence uses for something else: `the content of the
+words`, `seen alone`, `a confidence of 0.4`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +56,11 @@ class Judged:
     `is_three_part` tells which task the row is of by its own answer; other rows are judged by `is_exact` alone, and
     where the row's own answer is a yes or a no (`gold_yes`) by whether `said_yes` agrees.
     `own_…` counts leave out what the prompt's opening gave: the key observations that the program restated.
+    `n_feelings` are named in the interpretation, `n_feelings_right` of them where the appraisal has them: beside a
+    citation what that channel is read as, else on the shortlist. Of `n_clear` channels that are read as a feeling,
+    `n_clear_told` are told so with a citation.
+    `slips` are sentences of the interpretation that no claim counts: a channel called unknown that was read, the same
+    sentence twice, a confidence called low that is not.
     `n_weighed` of the `n_channels` that gave evidence are cited in the interpretation; `has_conflict` where the prompt
     tells of a conflict, `names_conflict` where the interpretation does.
     """
@@ -61,11 +85,16 @@ class Judged:
     is_opened: bool = False
     n_channels: int = 0
     n_weighed: int = 0
+    n_feelings: int = 0
+    n_feelings_right: int = 0
+    n_clear: int = 0
+    n_clear_told: int = 0
     has_conflict: bool = False
     names_conflict: bool = False
     gold_yes: bool | None = None
     said_yes: bool | None = None
     interpretation: str = ""
+    slips: tuple[str, ...] = ()
     faults: tuple[str, ...] = field(default=())
 
 
@@ -114,9 +143,11 @@ def judge(row: Row, completion: Completion) -> Judged:
         bool(given),
         len(channels),
         len({o.modality for o in seen.items if not o.is_missing and o.id in weighed}),
+        *_feelings(answer.interpretation, seen, appraisal),
         has_conflict,
         names_conflict(answer.interpretation),
         interpretation=answer.interpretation,
+        slips=_slips(answer, appraisal),
         faults=tuple(f"{c.reason}: {c.claim.text}" for c in grounding.claims if c.verdict is not Verdict.SUPPORTED),
     )
 
@@ -129,9 +160,41 @@ def names_conflict(text: str) -> bool:
 
 
 def named_labels(text: str) -> set[str]:
-    """The basic labels that single words of the text resolve to, quotes and citations aside."""
+    """The basic labels that single words of the text resolve to; quotes, citations and words of argument aside."""
     bare = re.sub(r"\[[^\]]*\]", " ", re.sub(r"[\"“][^\"“”]*[\"”]", " ", text)).lower()
-    return {label for word in re.findall(r"[a-z]+", bare) if (label := load_lexicon().to_set(word, "basic8"))}
+    words = (word for word in re.findall(r"[a-z]+", bare) if word not in _ARGUING)
+    return {label for word in words if (label := load_lexicon().to_set(word, "basic8"))}
+
+
+def _feelings(text: str, seen: Observations, appraisal: Appraisal | None) -> tuple[int, int, int, int]:
+    """Feelings named, those that the appraisal has in that place, channels read as a feeling, and those told so."""
+    if appraisal is None:
+        return 0, 0, 0, 0
+    tops = {m: d.top for m, d in appraisal.by_modality.items()}
+    clear = {m for m, top in tops.items() if top != "neutral" and appraisal.carried_by.get(m)}
+    modality, n_named, n_right, told = {o.id: o.modality.value for o in seen.items}, 0, 0, set()
+    for sentence in sentences(text):
+        named = named_labels(sentence) - {"neutral"}
+        channels = {modality[i] for i in citations(sentence) if i in modality} & tops.keys()
+        held = {tops[m] for m in channels} or {*appraisal.fused.probabilities, *tops.values()}
+        n_named += len(named)
+        n_right += len(named & held)
+        told |= {m for m in channels & clear if tops[m] in named}
+    return n_named, n_right, len(clear), len(told)
+
+
+def _slips(answer: Explanation, appraisal: Appraisal | None) -> tuple[str, ...]:
+    """What a stranger would stumble over, sentence by sentence."""
+    told = sentences(answer.interpretation)
+    read = set(appraisal.by_modality) if appraisal else set()
+    found = [f"said twice: {s}" for s in dict.fromkeys(told) if told.count(s) > 1]
+    for s in told:
+        absent = {m for m, words in _CHANNEL_WORDS.items() if words.search(s)} if _ABSENT.search(s) else set()
+        if absent and absent <= read:
+            found.append(f"{' and '.join(sorted(absent))} was read: {s}")
+        if _MODEST.search(s) and answer.conclusion.confidence >= FIRM:
+            found.append(f"the confidence is {answer.conclusion.confidence:.1f}: {s}")
+    return tuple(found)
 
 
 def distinct_2(texts: Sequence[str]) -> float:

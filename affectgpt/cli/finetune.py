@@ -78,6 +78,30 @@ def keys() -> None:
 
 
 @app.command()
+def examine(
+    folder: Folder,
+    overrides: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="data=FOLDER [KEY=VALUE]…", help="dev.jsonl's folder, out=FOLDER, flips=200, …"),
+    ] = None,
+    limit: Annotated[int | None, typer.Option("--limit", min=1, help="Rows from the beginning of the file.")] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress on stderr.")] = False,
+    debug: Debug = False,
+) -> None:
+    """Hold an adapter to every bar on a dev set, beside the untuned model, the rows' own answers and a copier."""
+    from dataclasses import replace
+
+    from finetune.examining import examine as run
+    from finetune.examining import read_examination
+    from finetune.examining_page import page
+
+    how = read_examination(overrides or ())
+    report = run(folder, how if limit is None else replace(how, limit=limit), tell=None if quiet else _tell)
+    for line in page(report).splitlines():
+        typer.echo(plain(line))
+
+
+@app.command()
 def export(
     folder: Folder,
     to: Annotated[Path, typer.Argument(metavar="TO", help="A new folder.")],

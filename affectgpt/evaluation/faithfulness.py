@@ -16,7 +16,7 @@ from typing import Any
 from affectgpt.appraise.prototypes import appraise
 from affectgpt.cues import load_cues, unit_of
 from affectgpt.mentions import find_mentions, find_quotes
-from affectgpt.records import Explanation, Modality, Observation, Observations, UnparsedAnswer, Verdict
+from affectgpt.records import Appraisal, Explanation, Modality, Observation, Observations, UnparsedAnswer, Verdict
 
 __all__ = ["Change", "Question", "changes", "flips", "named_cues", "questions", "read_claims", "recover", "said_yes"]
 
@@ -28,6 +28,7 @@ OPPOSITES: Mapping[int, int] = {12: 15, 15: 12}
 pulls one feature in opposite directions without adding a third."""
 
 Ask = Callable[[Observations], Explanation | UnparsedAnswer]
+Read = Callable[[Observations], Appraisal]
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,9 +87,12 @@ def _fold(text: str) -> str:
 # ---------------------------------------------------------------- one cue at a time
 
 
-def changes(observations: Observations, n: int = 3) -> list[Change]:
-    """The `n` most telling ways to remove or turn round one observation, by how far the prior reading moves."""
-    before = appraise(observations).fused.valence
+def changes(observations: Observations, n: int | None = 3, read: Read = appraise) -> list[Change]:
+    """The `n` most telling ways to remove or turn round one observation, by how far the reading moves; None for all.
+
+    `read` appraises the evidence, before and after: by the prior reading where nothing else is given.
+    """
+    before = read(observations).fused.valence
     found: list[Change] = []
     for o in observations.items:
         if o.is_missing:
@@ -96,16 +100,16 @@ def changes(observations: Observations, n: int = 3) -> list[Change]:
         rest = tuple(x for x in observations.items if x is not o)
         turned = _turned(o)
         if any(not x.is_missing for x in rest):
-            found.append(_change(o, "removed", Observations(rest), before))
+            found.append(_change(o, "removed", Observations(rest), before, read))
         if turned is not None and all(x.cue != turned.cue for x in rest):
             swapped = tuple(turned if x is o else x for x in observations.items)
-            found.append(_change(o, "turned", Observations(swapped), before))
+            found.append(_change(o, "turned", Observations(swapped), before, read))
     telling = [c for c in found if abs(c.expected) >= LEAST_EXPECTED]
     return sorted(telling, key=lambda c: -abs(c.expected))[:n]
 
 
-def _change(o: Observation, kind: str, after: Observations, before: float) -> Change:
-    return Change(o.cue, kind, after, appraise(after).fused.valence - before)
+def _change(o: Observation, kind: str, after: Observations, before: float, read: Read) -> Change:
+    return Change(o.cue, kind, after, read(after).fused.valence - before)
 
 
 def _turned(o: Observation) -> Observation | None:

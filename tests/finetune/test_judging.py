@@ -105,6 +105,26 @@ def test_what_the_program_restated_is_not_the_models_own() -> None:
         assert not whole.is_opened
 
 
+def test_what_a_stranger_would_stumble_over_is_told() -> None:
+    made = as_row(0)
+    seen = read_observations(made.messages)
+    asked = PromptLibrary().render("explain", seen, appraise(seen)).messages
+    shown = replace(made, messages=(*asked, made.messages[-1]))
+    assert judge(shown, answer(made.answer)).slips == ()
+    for said, slip in (
+        ("No use could be made of the face.", "face was read"),
+        ("The words are missing from the evidence [M1].", "speech was read"),
+        ("The face speaks clearly [F1].", "said twice"),
+        ("The confidence in this is low.", "the confidence is 0.5"),
+    ):
+        text = made.answer.replace("The words are plain [S1].", f"The words are plain [S1]. {said}")
+        assert [s.partition(":")[0] for s in judge(shown, answer(text)).slips] == [slip]
+    told = made.answer.replace("The words are plain [S1].", "The tone of voice is unknown [M1].")
+    assert judge(shown, answer(told)).slips == ()
+    read = judge(shown, answer(made.answer.replace("The words are plain", "The words convey joy")))
+    assert (read.n_feelings, read.n_feelings_right) == (1, 0)
+
+
 def test_yes_and_no_are_read_from_the_beginning() -> None:
     asked = Row(1, (Message("user", "Is it there?"), Message("assistant", "No.")), task="yes-no")
     judged = [judge(asked, answer(text)) for text in ("No, see [M1].", "Yes, in [F1].", "The face")]
