@@ -18,8 +18,18 @@ __all__ = ["Perceiver", "ThreadPerceiver"]
 class Perceiver(Protocol):
     """Reads clips. Cancelling the awaiting task gives the reading up."""
 
-    async def sense(self, path: Path | None, options: AgentOptions, on_progress: Progress) -> Senses:
+    async def sense(
+        self,
+        path: Path | None,
+        options: AgentOptions,
+        on_progress: Progress,
+        *,
+        name: str = "",
+        sha256: str | None = None,
+    ) -> Senses:
         """What `AffectAgent.sense` gives; None reads the words in the options alone. `on_progress` from any thread.
+
+        `name` stands for the file in what is told of it, `sha256` is the file's.
 
         Raises:
             InputError: the file or the options are at fault. PoolFull: too many wait already.
@@ -34,7 +44,15 @@ class ThreadPerceiver:
         self._parts = parts
         self._threads = threads
 
-    async def sense(self, path: Path | None, options: AgentOptions, on_progress: Progress) -> Senses:
+    async def sense(
+        self,
+        path: Path | None,
+        options: AgentOptions,
+        on_progress: Progress,
+        *,
+        name: str = "",
+        sha256: str | None = None,
+    ) -> Senses:
         """See `Perceiver.sense`. A reading that was given up ends at its next word of progress."""
         stop = threading.Event()
 

@@ -48,7 +48,10 @@ class ServeSettings(BaseSettings):
     retain: bool = Field(False, description="Keep uploads after they were answered, until ttl_s is over.")
     ttl_s: float = Field(3600.0, gt=0, description="Seconds after which whatever was uploaded is deleted.")
     local_only: bool = Field(False, description="Refuse every setting by which something could leave this machine.")
-    database: str | None = Field(None, description="Where conversations are kept: a SQLAlchemy URL.")
+    database: str | None = Field(
+        None,
+        description="Where conversations are kept: a SQLAlchemy URL, or `memory`.",
+    )
     allow_host: tuple[str, ...] = Field((), description="Hosts that media may be fetched from; without, none.")
     keys: Path | None = Field(None, description="The file of hashed API keys that callers must have.")
     page: bool = Field(True, description="Serve the chat page.")
@@ -86,7 +89,13 @@ class ServeSettings(BaseSettings):
             self._check_url(self.base_url)
         if self.local_only and self.allow_host:
             raise OptionError("--local-only and --allow-host together", "fetching media leaves this machine")
+        self._check_database()
         return self
+
+    def _check_database(self) -> None:
+        host = urlsplit(self.database or "").hostname
+        if self.local_only and host and not is_loopback(host):
+            raise OptionError(f"--local-only, and the database lies at {host}", "use one on this machine")
 
     def _check_url(self, base_url: str) -> None:
         parts = urlsplit(base_url)

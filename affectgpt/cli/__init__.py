@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from affectgpt.cli import data, doctor, evaluate, explain, finetune, prompts
+from affectgpt.cli import data, doctor, evaluate, explain, finetune, prompts, serve
 from affectgpt.cli.guard import GuardedGroup
 
 __all__ = ["app", "main"]
@@ -25,6 +25,7 @@ app.add_typer(prompts.app, name="prompts")
 app.command()(evaluate.evaluate)
 app.add_typer(finetune.app, name="finetune")
 app.add_typer(data.app, name="data")
+app.add_typer(serve.app, name="serve")
 app.command()(doctor.doctor)
 
 

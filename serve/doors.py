@@ -1,0 +1,116 @@
+"""What every door of the API needs: its parts, a request's body within limits, and a turn with its files."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+from starlette.requests import ClientDisconnect, Request
+
+from affectgpt.record_json import to_json
+from affectgpt.records import Message, Sampling
+from serve.callers import Caller, Gate
+from serve.events import Attachment, Ended, Event, Sensed, TurnRequest
+from serve.intake import Intake
+from serve.openai_form import ApiError, TurnWishes
+from serve.relay import ClientLeft
+from serve.settings import ServeSettings
+from serve.turns import TurnService
+from serve.upstream import Upstream
+
+__all__ = ["MODEL", "Doors", "counted", "outcome_json", "read_json", "take_turn", "turn_request"]
+
+MODEL: Final = "affectgpt"
+"""The model whose answers are whole turns."""
+
+
+@dataclass(frozen=True, slots=True)
+class Doors:
+    """What the routes stand on."""
+
+    settings: ServeSettings
+    turns: TurnService
+    gate: Gate
+    intake: Intake
+    upstream: Upstream | None = None
+
+
+async def read_json(request: Request, max_bytes: int) -> Any:
+    """The request's JSON, counted while it comes in.
+
+    Raises:
+        ApiError: 415 for another content type, 413 for more than `max_bytes`, 400 for what is no JSON.
+    """
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind != "application/json":
+        # A form of a strange page may not send this type without asking first.
+        raise ApiError(f"the content type is {kind[:60] or 'missing'}", "send application/json", status=415)
+    body = bytearray()
+    async for chunk in counted(request, max_bytes):
+        body += chunk
+    try:
+        return await asyncio.to_thread(json.loads, bytes(body))
+    except (ValueError, RecursionError):
+        raise ApiError("the request is no JSON", "send one JSON object in UTF-8") from None
+
+
+async def counted(request: Request, max_bytes: int) -> AsyncIterator[bytes]:
+    """The body's chunks. Raises ApiError 413 as soon as there are too many bytes, ClientLeft where it breaks off."""
+    too_large = ApiError(f"more than {max_bytes} bytes", "send less at once", status=413, code="request_too_large")
+    announced = request.headers.get("content-length", "")
+    if announced.isdigit() and int(announced) > max_bytes:
+        raise too_large
+    n_bytes = 0
+    try:
+        async for chunk in request.stream():
+            n_bytes += len(chunk)
+            if n_bytes > max_bytes:
+                raise too_large
+            yield chunk
+    except ClientDisconnect:
+        raise ClientLeft("the client left while it sent") from None
+
+
+async def take_turn(
+    doors: Doors,
+    caller: Caller,
+    request: TurnRequest,
+    arriving: Sequence[Callable[[], Awaitable[Attachment]]],
+) -> AsyncGenerator[Event, None]:
+    """A turn whose files still come in: taken first, released at the end whatever happens."""
+    taken: list[Attachment] = []
+    try:
+        for arrive in arriving:
+            taken.append(await arrive())
+        whole = replace(request, attachments=(*request.attachments, *taken))
+        async with aclosing(doors.turns.run(whole)) as events:
+            async for event in events:
+                if isinstance(event, Sensed) and event.senses.clip is not None:
+                    doors.gate.spend_media(caller, event.senses.clip.duration_s)
+                yield event
+    finally:
+        await asyncio.shield(doors.intake.release([*request.attachments, *taken]))
+
+
+def turn_request(
+    settings: ServeSettings, messages: Sequence[Message], wishes: TurnWishes, sampling: Sampling
+) -> TurnRequest:
+    """A request without its files, from what a client asked for."""
+    return TurnRequest(
+        messages=tuple(messages),
+        modalities=wishes.modalities,
+        subject=wishes.subject,
+        setting=wishes.setting,
+        sampling=sampling,
+        locale=wishes.locale or settings.locale,
+        is_explained=wishes.is_explained,
+    )
+
+
+def outcome_json(ended: Ended) -> dict[str, object] | None:
+    """The outcome as `record_json` writes it, or None."""
+    return to_json(ended.outcome) if ended.outcome is not None else None

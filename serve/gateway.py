@@ -1,0 +1,113 @@
+"""The gateway: one application over its parts. Whatever is slow or large happens behind it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from fastapi import APIRouter, Depends, FastAPI
+from fastapi.responses import JSONResponse
+
+from affectgpt.errors import AffectError
+from affectgpt.versions import own_version
+from serve.callers import Gate
+from serve.chat_api import chat_router
+from serve.doors import MODEL, Doors
+from serve.explain_api import explain_router
+from serve.failures import add_handlers
+from serve.history_api import history_router
+from serve.keys import KeyRing
+from serve.openai_form import ApiError
+from serve.parts import Parts, open_parts
+from serve.settings import ServeSettings, read_settings
+from serve.turns import TurnService
+
+__all__ = ["Parts", "create_app"]
+
+DESCRIPTION = """What a person seems to feel, from face, voice and words, every claim held against what was observed.
+
+Answers are made by AI and describe how a person seems, never what they truly feel; they must not decide anything about
+anybody. Inferring emotion from face or voice at a workplace or in education is prohibited in the EU: say `setting`.
+"""
+
+
+def create_app(settings: ServeSettings | None = None, parts: Parts | None = None) -> FastAPI:
+    """The application over `parts`, or those that `settings` name; it closes them at its end.
+
+    Raises:
+        AffectError: a part cannot be had.
+    """
+    settings = settings or read_settings()
+    parts = parts or open_parts(settings)
+    turns = TurnService(parts.crew, settings)
+    gate = Gate(KeyRing(settings.keys) if settings.keys else None)
+    doors = Doors(settings, turns, gate, parts.intake, parts.upstream)
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        yield
+        turns.close()
+        await parts.close()
+
+    app = FastAPI(title="affectgpt", version=own_version(), description=DESCRIPTION, lifespan=lifespan)
+    app.state.doors = doors
+    add_handlers(app)
+    for router in (chat_router(doors), explain_router(doors), _models_router(doors), _state_router(doors)):
+        app.include_router(router)
+    if parts.store is not None:
+        app.include_router(history_router(parts.store, gate))
+        if settings.page:
+            from serve.web.page import mount
+
+            return mount(app, turns, parts.store, settings, intake=parts.intake, gate=gate)
+    return app
+
+
+def _models_router(doors: Doors) -> APIRouter:
+    router = APIRouter(prefix="/v1", tags=["models"], dependencies=[Depends(doors.gate.caller)])
+    began_s = int(time.time())
+
+    def row(name: str) -> dict[str, Any]:
+        owner = "affectgpt" if name == MODEL else "upstream"
+        return {"id": name, "object": "model", "created": began_s, "owned_by": owner, "ai_generated": True}
+
+    async def names() -> list[str]:
+        listed = await doors.upstream.models() if doors.upstream else []
+        return [MODEL, *(name for name in listed if name != MODEL)]
+
+    @router.get("/models", summary="Models that may be asked")
+    async def models() -> dict[str, Any]:
+        """`affectgpt`, whose answers are whole turns, and the models and adapters of the server behind."""
+        return {"object": "list", "data": [row(name) for name in await names()]}
+
+    @router.get("/models/{name:path}", summary="One model")
+    async def model(name: str) -> dict[str, Any]:
+        """As the list has it. 404 where there is none of this name."""
+        if name not in await names():
+            raise ApiError(f"no model {name[:80]!r}", "see /v1/models", status=404, code="model_not_found")
+        return row(name)
+
+    return router
+
+
+def _state_router(doors: Doors) -> APIRouter:
+    router = APIRouter(tags=["state"])
+
+    @router.get("/health", summary="Whether the process is alive")
+    async def health() -> dict[str, str]:
+        """Always 200: nothing is asked."""
+        return {"status": "alive"}
+
+    @router.get("/ready", summary="Whether turns can be taken")
+    async def ready() -> JSONResponse:
+        """200 where the models are loaded and the server behind answers, else 503 and why."""
+        try:
+            if doors.upstream is not None:
+                await doors.upstream.models(timeout_s=2.0)
+        except AffectError as error:
+            return JSONResponse({"status": "waiting", "why": str(error)}, 503, {"Retry-After": "5"})
+        return JSONResponse({"status": "ready", "model": doors.turns.model, "turns": doors.turns.n_running})
+
+    return router

@@ -1,0 +1,163 @@
+"""What a gateway stands on, opened as the settings ask: models, readers, the folder for uploads."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import httpx
+
+from affectgpt.agent import Progress, quiet
+from affectgpt.engines.echo import EchoEngine
+from affectgpt.engines.embedded import cache_root
+from affectgpt.engines.engine import Engine, EngineOptions, open_engine
+from affectgpt.errors import EngineError, EngineUnreachable, OptionError
+from affectgpt.perceive.speech import Transcriber
+from affectgpt.perceive.whisper import find_whisper, open_whisper
+from affectgpt.safety import Screen
+from affectgpt.workers import Limits, MediaCache, WorkerPool
+from serve.intake import FolderIntake, Intake
+from serve.perceiver import Perceiver, ThreadPerceiver
+from serve.perception import Perception, warm_readers
+from serve.settings import ServeSettings
+from serve.store import Store, open_store
+from serve.turns import Crew
+from serve.upstream import Upstream, key_for
+from serve.writers import LocalWriter, UpstreamWriter, Writer
+
+__all__ = ["Parts", "open_parts"]
+
+
+@dataclass(slots=True)
+class Parts:
+    """Everything that a gateway is given. `closing` is run at its end, the last first.
+
+    `store` None: no history. `transcriber` None: /v1/audio/transcriptions says what is missing.
+    """
+
+    crew: Crew
+    intake: Intake
+    upstream: Upstream | None = None
+    store: Store | None = None
+    transcriber: Transcriber | None = None
+    closing: list[Callable[[], Awaitable[None] | None]] = field(default_factory=list)
+
+    @classmethod
+    def of(cls, engine: Engine, settings: ServeSettings, perceiver: Perceiver | None = None) -> Parts:
+        """One engine for everything, reading in this process, nothing kept: for tests, and for trying it out."""
+        writer, intake = LocalWriter(engine), FolderIntake(settings.max_upload_bytes)
+        return cls(Crew(writer, writer, perceiver or ThreadPerceiver(), Screen()), intake, closing=[intake.close])
+
+    async def close(self) -> None:
+        """Let go of everything."""
+        while self.closing:
+            if (ending := self.closing.pop()()) is not None:
+                await ending
+
+
+def open_parts(settings: ServeSettings, progress: Progress = quiet) -> Parts:
+    """The parts that the settings name; `progress` is told `model` while one loads or starts.
+
+    Raises:
+        OptionError: a model that is not there. ModelError, MissingDependency: weights that cannot be had.
+        EngineError, EngineUnreachable: the server that should answer does not. StoreError: the database.
+    """
+    settings.check()
+    closing: list[Callable[[], Awaitable[None] | None]] = []
+    try:
+        progress("model", None)
+        explainer, replier, upstream = _open_writers(settings, closing)
+        progress("model", 1.0)
+        store = open_store(
+            "" if settings.database in (None, "memory") else str(settings.database),
+            retain=settings.database != "memory",
+        )
+        closing.append(store.close)
+        transcriber = open_whisper(settings.whisper) if settings.whisper else find_whisper()
+        intake = FolderIntake(settings.max_upload_bytes)
+        closing.append(intake.close)
+        perceiver = _open_perception(settings, closing)
+    except BaseException:
+        for ending in reversed(closing):
+            if (left := ending()) is not None:
+                left.close()  # type: ignore[attr-defined]
+        raise
+    return Parts(Crew(explainer, replier, perceiver, Screen()), intake, upstream, store, transcriber, closing)
+
+
+def _open_writers(
+    settings: ServeSettings, closing: list[Callable[[], Awaitable[None] | None]]
+) -> tuple[Writer, Writer, Upstream | None]:
+    """Who explains, who replies, and the server that they are models of, if one."""
+    if settings.base_url is not None:
+        upstream, explainer, replier = _open_upstream(settings, settings.base_url, _secret(settings))
+        closing.append(upstream.close)
+        return explainer, replier, upstream
+    if settings.engine == "echo":
+        echo = LocalWriter(EchoEngine())
+        return echo, echo, None
+    local = EngineOptions(engine="local", model=settings.model, adapter=settings.adapter)
+    with_adapter = LocalWriter(open_engine(local, {}))
+    if settings.adapter == "none":
+        return with_adapter, with_adapter, None
+    return with_adapter, LocalWriter(open_engine(replace(local, adapter="none"), {})), None
+
+
+def _open_upstream(
+    settings: ServeSettings, base_url: str, given_key: str | None
+) -> tuple[Upstream, UpstreamWriter, UpstreamWriter]:
+    key = key_for(base_url, given_key)
+    listed = list_models(base_url, key)
+    model, adapter, is_vllm = choose_models(listed, settings)
+    upstream = Upstream(base_url, key, timeout_s=settings.timeout_s)
+    return upstream, UpstreamWriter(upstream, adapter, continues=is_vllm), UpstreamWriter(upstream, model)
+
+
+def _open_perception(settings: ServeSettings, closing: list[Callable[[], Awaitable[None] | None]]) -> Perception:
+    limits = Limits(settings.worker_memory_bytes, settings.worker_seconds)
+    pool = WorkerPool(settings.n_workers, settings.queue_length, limits, warm=warm_readers)
+    closing.append(pool.close)
+    perception = Perception(pool, MediaCache(cache_root() / "readings", settings.cache_bytes))
+    closing.append(perception.close)
+    return perception
+
+
+def list_models(base_url: str, key: str | None, timeout_s: float = 10.0) -> list[dict[str, Any]]:
+    """What a server lists at /models. Raises EngineError, EngineUnreachable."""
+    headers = {"Authorization": f"Bearer {key}"} if key else {}
+    shown = Upstream(base_url).shown
+    try:
+        response = httpx.get(f"{base_url.rstrip('/')}/models", headers=headers, timeout=timeout_s)
+        rows = response.json()["data"]
+        return [{**row, "id": str(row["id"])} for row in rows]
+    except httpx.HTTPError:
+        raise EngineUnreachable(f"nothing answers at {shown}", "start the server, or correct --base-url") from None
+    except (ValueError, KeyError, TypeError):
+        remedy = "give its key by --api-key" if response.status_code in (401, 403) else "the base URL ends in /v1"
+        raise EngineError(f"{shown} answered {response.status_code} and listed no models", remedy) from None
+
+
+def choose_models(listed: list[dict[str, Any]], settings: ServeSettings) -> tuple[str, str, bool]:
+    """(writes replies, writes explanations, is a vLLM server) of those that a server lists.
+
+    vLLM names an adapter's base as its `parent`. Raises OptionError where the choice is not plain.
+    """
+    names = [row["id"] for row in listed]
+    shown = ", ".join(names[:20]) or "none"
+    bases = [row["id"] for row in listed if not row.get("parent")]
+    model = settings.model or (bases[0] if len(bases) == 1 else None)
+    if model is None or model not in names:
+        what = f"the server has no model {model!r}" if model else "the server has several models"
+        raise OptionError(f"{what}: {shown}", "name one with --model")
+    adapters = [row["id"] for row in listed if row.get("parent") == model]
+    adapter = settings.adapter
+    if adapter in ("default", "none"):
+        adapter = adapters[0] if adapter == "default" and len(adapters) == 1 else model
+    if adapter not in names:
+        raise OptionError(f"the server has no adapter {adapter!r}: {shown}", "name one that it serves with --adapter")
+    return model, adapter, any(row.get("owned_by") == "vllm" for row in listed)
+
+
+def _secret(settings: ServeSettings) -> str | None:
+    return settings.api_key.get_secret_value() if settings.api_key else None

@@ -1,0 +1,77 @@
+"""The server's life: its parts are opened, its port taken, its address told; signals end it in order."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Final
+
+import uvicorn
+
+from affectgpt.agent import Progress, quiet
+from affectgpt.errors import OptionError
+from serve.gateway import create_app
+from serve.keys import KeyRing
+from serve.parts import open_parts
+from serve.settings import ServeSettings, is_loopback
+
+__all__ = ["open_server"]
+
+GRACE_S: Final = 10
+"""How long answers under way may go on once the server is told to stop."""
+BACKLOG: Final = 512
+
+
+def open_server(settings: ServeSettings, progress: Progress = quiet) -> tuple[str, Callable[[], None]]:
+    """(address, what runs until a signal comes), with everything loaded and the port taken.
+
+    Raises:
+        OptionError: the address cannot be had, or nobody could call. AffectError: a part cannot be had.
+    """
+    if not is_loopback(settings.host) and (settings.keys is None or not _has_key(KeyRing(settings.keys))):
+        raise OptionError(
+            f"{settings.host} can be reached from other machines and {settings.keys or 'no file'} holds no key",
+            "make one with `affectgpt serve keys add`",
+        )
+    listening = _listen(settings.host, settings.port)
+    try:
+        app = create_app(settings, open_parts(settings, progress))
+    except BaseException:
+        listening.close()
+        raise
+    config = uvicorn.Config(
+        app,
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=GRACE_S,
+        # Whoever stands before us is believed by nobody: keys, not addresses, say who calls.
+        proxy_headers=False,
+    )
+    host, port = listening.getsockname()[:2]
+    shown = f"[{host}]" if ":" in host else host
+
+    def run() -> None:
+        uvicorn.Server(config).run(sockets=[listening])
+
+    return f"http://{shown}:{port}", run
+
+
+def _has_key(keys: KeyRing) -> bool:
+    return any(key.revoked is None for key in keys.all())
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        listening = socket.socket(family, kind, protocol)
+        with suppress(OSError):
+            listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind(address)
+        listening.listen(BACKLOG)
+    except OSError as error:
+        what = f"{host}:{port} cannot be listened on: {error.strerror or error}"
+        raise OptionError(what, "choose another --port") from None
+    listening.set_inheritable(False)
+    return listening
