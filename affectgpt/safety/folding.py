@@ -1,0 +1,176 @@
+"""Text into words that a rule can compare, however the text was dressed up, with the way back to the characters.
+
+Characters: compatibility forms are taken apart (NFKD, Unicode Standard Annex 15), marks and invisible characters
+dropped, look-alikes of other scripts and decorated letters turned into the Latin letter that a reader sees, case
+folded. Tag characters, which smuggle text past the eye, become the text they spell.
+
+Words: what digits and signs stand for inside a word ("k1ll", "su!cide") is read both ways, letters drawn out ("diiiie")
+as one and as two, and letters written apart ("k i l l") as one word.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from dataclasses import dataclass
+from functools import lru_cache
+
+__all__ = ["BOUNDARY", "ELISIONS", "QUESTION", "Folded", "Word", "fold", "fold_word", "words_of"]
+
+BOUNDARY = "."
+QUESTION = "?"
+"""The words that stand for the end of a sentence."""
+
+# Letters of other scripts that print like a Latin one: our own small table, after the visual classes of Unicode
+# Technical Standard 39. Each pair is the letter and what it looks like; Cyrillic, Greek, Armenian, Cherokee and Lisu.
+_PAIRS = """
+аa вb сc ԁd еe ғf ɡg һh нh іi їi јj кk ӏl мm пn оo рp ԛq гr ѕs тt цu ѵv ѡw хx уy ьb
+αa βb ϲc εe ηn γy ιi κk μm νv ρp τt υu χx ωw ζz οo
+ցg հh ոn սu օo զq յj ᎪA ᏴB ᏟC ᎠD ᎬE ᏀG ᎻH ᎥI ᎫJ ᏦK ᏞL ᎷM ᏢP ᎡR ᏚS ᎢT ᏙV ᎳW ᏃZ
+ꓮA ꓐB ꓚC ꓓD ꓰE ꓝF ꓖG ꓧH ꓲI ꓙJ ꓗK ꓡL ꓟM ꓠN ꓳO ꓑP ꓣR ꓢS ꓔT ꓴU ꓦV ꓪW ꓫX ꓬY ꓜZ
+"""
+_LOOK_ALIKES = {pair[0]: pair[1] for pair in _PAIRS.split()}
+_LIGATURES = {"œ": "oe", "æ": "ae", "ı": "i", "ſ": "s", "ø": "o", "ð": "d", "þ": "th"}
+_APOSTROPHES = dict.fromkeys("'’‘‛ʼʹ´`ˈ＇′", "'")
+_DASHES = dict.fromkeys("-‐‑‒–—−", "-")
+_BLANK = {"\u115f", "\u1160", "\u3164", "\uffa0", "\u2800"}  # letters by category, blank on the page
+_LATIN = re.compile(
+    r"(?:LATIN (?:SMALL |CAPITAL )?LETTER|LATIN LETTER SMALL CAPITAL|(?:NEGATIVE )?(?:SQUARED|CIRCLED) LATIN "
+    r"CAPITAL LETTER|REGIONAL INDICATOR SYMBOL LETTER) (?:DOTLESS |SCRIPT |OPEN |TURNED )?([A-Z])(?: WITH .*)?"
+)
+_TOKEN = re.compile(r"[^\W_]+(?:['!$@*+|][^\W_]+|\*+[^\W_]+)*|[.!?…。！？;:]+|\n\s*\n|,|\n")
+_LEET = str.maketrans("013457@$!|+", "oieastasilt")
+_LEET_L = str.maketrans("01", "ol")
+ELISIONS = frozenset(("c", "d", "j", "l", "m", "n", "s", "t", "qu", "jusqu", "lorsqu", "puisqu", "quelqu"))
+"""What French writes before an apostrophe: a word of its own."""
+_SPELLED = 4
+"""So many single letters in a row are one word written apart."""
+
+
+@dataclass(frozen=True, slots=True)
+class Folded:
+    """Folded text, and for each of its characters the place in the original that it came from."""
+
+    text: str
+    origin: list[int]
+
+
+@dataclass(frozen=True, slots=True)
+class Word:
+    """One word, or a boundary; `forms` are all readings, `start` and `end` places in the original text."""
+
+    forms: tuple[str, ...]
+    start: int
+    end: int
+    after_comma: bool = False
+
+    @property
+    def is_boundary(self) -> bool:
+        """Whether a sentence ends here."""
+        return self.forms[0] in (BOUNDARY, QUESTION)
+
+
+@lru_cache(maxsize=8192)
+def _folded(char: str) -> str:
+    """What one character becomes: mostly one character, none or several for some."""
+    if "\U000e0020" <= char <= "\U000e007e":
+        return chr(ord(char) - 0xE0000).casefold()
+    known = _APOSTROPHES.get(char) or _DASHES.get(char)
+    if known or char in "\n…":
+        return known or char
+    if char in _BLANK or unicodedata.category(char) in ("Mn", "Me", "Cf", "Cc"):
+        return " " if char in "\t\r" else ""
+    kept = (c for c in unicodedata.normalize("NFKD", char).casefold() if unicodedata.category(c) not in ("Mn", "Me"))
+    return "".join(_latin(c) for c in kept)
+
+
+def _latin(char: str) -> str:
+    if char.isascii():
+        return char
+    known = _LIGATURES.get(char) or _LOOK_ALIKES.get(char) or _LOOK_ALIKES.get(char.upper())
+    if known:
+        return known.lower()
+    named = _LATIN.fullmatch(unicodedata.name(char, ""))
+    return named.group(1).lower() if named else char
+
+
+def fold(text: str) -> Folded:
+    """The text folded character by character."""
+    pieces: list[str] = []
+    origin: list[int] = []
+    for at, char in enumerate(text):
+        folded = _folded(char)
+        pieces.append(folded)
+        origin.extend([at] * len(folded))
+    return Folded("".join(pieces), origin)
+
+
+def fold_word(word: str) -> str:
+    """A word of a rule, folded as the texts are."""
+    return "".join(_folded(char) for char in word).replace("'", "")
+
+
+def words_of(folded: Folded) -> list[Word]:
+    """The words in order, a boundary before the first, between sentences and after the last."""
+    words = [Word((BOUNDARY,), 0, 0)]
+    comma = False
+    for match in _TOKEN.finditer(folded.text):
+        piece = match.group()
+        start, end = folded.origin[match.start()], folded.origin[match.end() - 1] + 1
+        if piece == ",":
+            comma = True
+        elif piece[0].isalnum():
+            words.extend(_split(piece, start, end, comma))
+            comma = False
+        elif piece != "\n":
+            _close(words, QUESTION if "?" in piece or "？" in piece else BOUNDARY, start, end)
+    _close(words, BOUNDARY, words[-1].end, words[-1].end)
+    return _joined(words)
+
+
+def _close(words: list[Word], mark: str, start: int, end: int) -> None:
+    """End the sentence, unless it has one word alone: "I. Want. To. Die." is one sentence."""
+    is_one_word = len(words) > 1 and not words[-1].is_boundary and words[-2].is_boundary
+    if is_one_word and len(words) > 2:
+        words.pop(-2)
+    if not words[-1].is_boundary:
+        words.append(Word((mark,), start, end))
+
+
+def _split(token: str, start: int, end: int, comma: bool) -> list[Word]:
+    head, _, rest = token.partition("'")
+    if rest and head in ELISIONS:
+        middle = min(start + len(head) + 1, end)
+        return [Word((head,), start, middle, comma), *_split(rest, middle, end, False)]
+    return [Word(_forms(token), start, end, comma)]
+
+
+@lru_cache(maxsize=16384)
+def _forms(token: str) -> tuple[str, ...]:
+    """Every reading of one token, the plain one first."""
+    plain = token.replace("'", "")
+    forms = [plain]
+    if not plain.isalpha() and any(c.isalpha() for c in plain):
+        forms += [plain.translate(_LEET), plain.translate(_LEET_L).translate(_LEET)]
+    if re.search(r"(.)\1\1", plain):
+        forms += [re.sub(r"(.)\1{2,}", r"\1", plain), re.sub(r"(.)\1{2,}", r"\1\1", plain)]
+    return tuple(dict.fromkeys(forms))
+
+
+def _joined(words: list[Word]) -> list[Word]:
+    """Runs of single letters as the word that they spell."""
+    out: list[Word] = []
+    run: list[Word] = []
+    for word in [*words, None]:
+        if word is not None and len(word.forms[0]) == 1 and not word.is_boundary:
+            run.append(word)
+            continue
+        if len(run) >= _SPELLED:
+            spelled = _forms("".join(w.forms[0] for w in run))
+            out.append(Word(spelled, run[0].start, run[-1].end, run[0].after_comma))
+        else:
+            out.extend(run)
+        run = []
+        if word is not None:
+            out.append(word)
+    return out
