@@ -1,8 +1,8 @@
 """From a clip to an outcome: the only file that knows the order of the steps.
 
-open -> face and voice, side by side -> speech -> tell -> appraise -> answer -> check. A modality that cannot be read is
-stated as missing and never stops the others; what the caller got wrong (an option, a transcript, an exported track)
-does stop.
+open -> face and voice, side by side -> speech -> tell -> appraise -> answer -> check -> revise. A modality that cannot
+be read is stated as missing and never stops the others; what the caller got wrong (an option, a transcript, an exported
+track) does stop.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from affectgpt.readers import AgentOptions, open_face_reader, open_transcriber, 
 from affectgpt.records import (
     Appraisal,
     Clip,
+    Completion,
     Explanation,
     FaceTrack,
     Modality,
@@ -33,6 +34,7 @@ from affectgpt.records import (
     UnparsedAnswer,
     VoiceTrack,
 )
+from affectgpt.revising import Asked, Judge, revise
 from affectgpt.versions import loaded_versions
 
 if TYPE_CHECKING:
@@ -135,7 +137,7 @@ class AffectAgent:
         return textualize.tell(told, None if top_k is None else dict.fromkeys(Modality, top_k))
 
     def conclude(self, senses: Senses, progress: Progress = quiet) -> Outcome:
-        """Observations, and the engine's answer to them, checked claim by claim.
+        """Observations, and the engine's answer to them, checked claim by claim and asked again where that contradicts.
 
         The answer is None without an engine, and where nothing but absences was observed: a model asked about no
         evidence can only invent some.
@@ -246,15 +248,34 @@ class AffectAgent:
         if self.options.key_observations == "restated":
             opening = open_answer([textualize.restate(o) for o in outcome.observations.items])
             prompt = replace(prompt, opening=opening)
+        asked = Asked(engine, prompt, self.options.sampling)
         with job.stage("answer"):
-            (completion,) = engine.generate([prompt], self.options.sampling)
+            (completion,) = engine.generate([prompt], asked.sampling)
+
+        def judge(completion: Completion) -> Explanation | UnparsedAnswer:
+            answer = parse(completion)
+            if isinstance(answer, UnparsedAnswer):
+                return answer
+            return replace(answer, grounding=grounding.check(answer, outcome.observations, outcome.appraisal))
+
         with job.stage("check"):
-            answer: Explanation | UnparsedAnswer = parse(completion)
-            if isinstance(answer, Explanation):
-                answer = replace(answer, grounding=grounding.check(answer, outcome.observations, outcome.appraisal))
+            answer = judge(completion)
+        if isinstance(answer, Explanation) and self.options.revisions and answer.grounding and answer.grounding.faults:
+            answer, completion = self._revise(answer, completion, asked, judge, job)
         restated = bool(prompt.opening) and completion.text.startswith(prompt.opening)
         writer = {"key observations": "restated by affectgpt" if restated else "written by the model"}
         return replace(outcome, answer=answer, completion=completion, versions=writer)
+
+    def _revise(
+        self, answer: Explanation, completion: Completion, asked: Asked, judge: Judge, job: Job
+    ) -> tuple[Explanation, Completion]:
+        n_most = self.options.revisions
+
+        def tell(number: int) -> None:
+            job.progress("revise", (number - 1) / n_most, f"{number} of {n_most}")
+
+        with job.stage("revise"):
+            return revise(answer, completion, asked, judge, n_most, tell)
 
 
 def _absences(clip: Clip | None, options: AgentOptions) -> tuple[dict[Modality, str], frozenset[Modality]]:

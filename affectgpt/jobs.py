@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
 __all__ = ["STAGES", "Job", "Progress", "Stopped", "WatchedTranscriber", "quiet", "read_ahead"]
 
-STAGES: Final = ("open", "face", "voice", "speech", "tell", "appraise", "answer", "check")
-"""Every stage that `Progress` may name, in order; face and voice run side by side."""
+STAGES: Final = ("open", "face", "voice", "speech", "tell", "appraise", "answer", "check", "revise")
+"""Every stage that `Progress` may name, in order; face and voice run side by side, `revise` only where it is needed."""
 
 FRAMES_AHEAD: Final = 4
 """Frames decoded before they are looked at: enough to even out a slow keyframe, and 11 MB at 720p."""

@@ -33,6 +33,9 @@ VideoBackend = Literal["pyav", "decord"]
 KeyObservations = Literal["restated", "written"]
 VoiceReaderName = Literal["librosa", "opensmile", "praat"]
 
+MOST_REVISIONS = 20
+"""Every one may cost as much as the answer itself."""
+
 MAX_FACE_RATE_HZ = 60.0
 """More frames a second than this only repeat themselves: a brow raise takes some 0.3 s from rest to apex."""
 
@@ -96,6 +99,8 @@ class AgentOptions:
     `written` leaves it to the model. `decide` says whose basic label counts, the appraisers' or the model's; both are
     kept. `permissive` takes only appraisers that were trained on data under Apache-2.0, MIT, CC BY or CC BY-SA.
     `coverage` in (0, 1) is how often the set of emotions that are not ruled out should hold the right one.
+    `revisions` is how often at most an interpretation that the evidence contradicts is asked again, before the
+    contradicted sentences are withdrawn; 0 leaves the first answer as it is.
     """
 
     modalities: frozenset[Modality] = frozenset(Modality)
@@ -109,6 +114,7 @@ class AgentOptions:
     decide: Decider = "appraisal"
     permissive: bool = False
     coverage: float = 0.9
+    revisions: int = 3
     sampling: Sampling = field(default_factory=Sampling)
 
     def __post_init__(self) -> None:
@@ -127,6 +133,8 @@ class AgentOptions:
             raise OptionError(f"no way {self.key_observations!r} of key observations", "choose restated or written")
         if not 0 < self.coverage < 1:
             raise OptionError(f"a coverage of {self.coverage:g}", "give a number between 0 and 1")
+        if not 0 <= self.revisions <= MOST_REVISIONS:
+            raise OptionError(f"{self.revisions} revisions", f"give 0 to {MOST_REVISIONS}")
         if self.decide not in get_args(Decider):
             raise OptionError(f"no way {self.decide!r} to decide", f"choose one of {', '.join(get_args(Decider))}")
         if self.setting is not None and self.setting not in get_args(Setting):

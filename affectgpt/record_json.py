@@ -19,10 +19,15 @@ The document's shape, version 1. Every key is always there; a thing that does no
                      parsed true:  observations [text], interpretation, conclusion {emotions, label, valence, arousal,
                                    dominance, confidence, text}, claims [text, section, cites, verdict, reason],
                                    distribution, raw; reason null
+                                   revision: null, or where the evidence contradicted the first interpretation
+                                   {n_asked, first [claims], first_raw, withdrawn [claims], note}: how often the model
+                                   was asked again, the first answer, and the sentences that the interpretation leaves
+                                   out. raw is then the last text, with those sentences in it
                      parsed false: raw and reason; every other key null
-    grounding        {supported, contradicted, uncited, total}, or null
-    completion       engine, model, prompt_id, prompt_version, n_prompt_tokens, n_completion_tokens, finish_reason,
-                     reasoning
+    grounding        {supported, contradicted, uncited, total} of the answer's claims, and withdrawn: sentences that
+                     are not among them; or null
+    completion       engine, model, prompt_id, prompt_version, n_prompt_tokens, n_completion_tokens (of every time the
+                     model was asked), finish_reason, reasoning
     timings_s        {step: wall seconds}, with `total`; face and voice overlap
     versions         {package or reader: version}
 
@@ -37,6 +42,7 @@ import math
 import re
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from affectgpt.records import (
     CheckedClaim,
@@ -45,11 +51,12 @@ from affectgpt.records import (
     Explanation,
     Observation,
     Outcome,
+    Revision,
     UnparsedAnswer,
     Verdict,
 )
 
-__all__ = ["NOTICE", "SCHEMA_VERSION", "dumps", "leading", "to_json"]
+__all__ = ["NOTICE", "SCHEMA_VERSION", "describe_revision", "dumps", "leading", "revision_json", "to_json"]
 
 SCHEMA_VERSION = "1"
 
@@ -68,6 +75,7 @@ _ANSWER_KEYS = (
     "distribution",
     "raw",
     "reason",
+    "revision",
 )
 
 
@@ -104,6 +112,24 @@ def leading(distribution: EmotionDistribution, n: int) -> list[tuple[str, float]
     return sorted(distribution.probabilities.items(), key=lambda item: -item[1])[:n]
 
 
+def revision_json(revision: Revision) -> dict[str, Any]:
+    """An answer's revision as the document holds it."""
+    listed = {"first": revision.first.claims, "withdrawn": revision.withdrawn}
+    return {**_fields(revision), **{name: [*map(_claim, claims)] for name, claims in listed.items()}}
+
+
+def describe_revision(revision: Mapping[str, Any]) -> str:
+    """An answer's `revision`, as the document holds it, in words: what was asked again and what came of it."""
+    spoken = [c for c in revision["first"] if c["section"] == "interpretation"]
+    n_faults = sum(c["verdict"] == Verdict.CONTRADICTED.value for c in spoken)
+    n_asked, n_withdrawn, note = revision["n_asked"], len(revision["withdrawn"]), revision["note"]
+    what = "1 sentence" if n_faults == 1 else f"{n_faults} sentences"
+    often = {1: "once", 2: "twice"}.get(n_asked, f"{n_asked} times")
+    left = f"; {n_withdrawn} still did and {'was' if n_withdrawn == 1 else 'were'} withdrawn" if n_withdrawn else ""
+    told = f"{what} of the first answer went against the evidence, so the model was asked again {often}{left}"
+    return f"{told} ({note})" if note else told
+
+
 def _observation(observation: Observation) -> dict[str, object]:
     return {**_fields(observation), "is_missing": observation.is_missing}
 
@@ -116,7 +142,9 @@ def _answer(answer: Explanation | UnparsedAnswer | None) -> dict[str, object] | 
         return {"parsed": False, **empty, "raw": answer.raw, "reason": answer.reason}
     fields = _fields(answer)
     checked = answer.grounding.claims if answer.grounding else answer.claims
-    return {"parsed": True, **empty, **{k: fields[k] for k in fields if k in empty}, "claims": [*map(_claim, checked)]}
+    revision = revision_json(answer.revision) if answer.revision else None
+    told = {k: fields[k] for k in fields if k in empty}
+    return {"parsed": True, **empty, **told, "claims": [*map(_claim, checked)], "revision": revision}
 
 
 def _claim(claim: Claim | CheckedClaim) -> dict[str, object]:
@@ -129,7 +157,8 @@ def _grounding(answer: Explanation | UnparsedAnswer | None) -> dict[str, int] | 
     if not isinstance(answer, Explanation) or answer.grounding is None:
         return None
     counts = {verdict.value: answer.grounding.count(verdict) for verdict in Verdict}
-    return {**counts, "total": len(answer.grounding.claims)}
+    n_withdrawn = len(answer.revision.withdrawn) if answer.revision else 0
+    return {**counts, "total": len(answer.grounding.claims), "withdrawn": n_withdrawn}
 
 
 def _fields(record: object) -> dict[str, object]:

@@ -74,8 +74,9 @@ def test_progress_names_known_stages_and_ends_each(talkie: Path) -> None:
             told.append((stage, fraction))
 
     agent(EchoEngine()).explain(talkie, progress)
-    assert {stage for stage, _ in told} == set(STAGES)
-    for stage in STAGES:
+    stages = [stage for stage in STAGES if stage != "revise"]  # nothing is contradicted here
+    assert {stage for stage, _ in told} == set(stages)
+    for stage in stages:
         fractions = [f for s, f in told if s == stage]
         assert fractions[0] is None
         assert fractions[-1] == 1.0
@@ -86,7 +87,7 @@ def test_progress_names_known_stages_and_ends_each(talkie: Path) -> None:
 
 def test_total_time_covers_every_stage_but_counts_the_overlap_once(talkie: Path) -> None:
     timings = agent(EchoEngine()).explain(talkie).timings_s
-    assert set(timings) == {*STAGES, "total"}
+    assert set(timings) == {*STAGES, "total"} - {"revise"}
     assert max(timings.values()) == timings["total"]
 
 

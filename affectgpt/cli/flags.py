@@ -164,6 +164,7 @@ class SenseFlags:
             decide=answer.decide if answer else "appraisal",
             permissive=self.permissive,
             coverage=self.coverage,
+            revisions=answer.revisions if answer else 0,
             sampling=answer.sampling() if answer else Sampling(),
         )
 
@@ -215,6 +216,16 @@ class AnswerFlags:
             rich_help_panel=_ANSWER,
         ),
     ] = "restated"
+    revisions: Annotated[
+        int,
+        typer.Option(
+            "--revisions",
+            metavar="N",
+            help="How often an interpretation that the evidence contradicts is asked again; what still is contradicted "
+            "is withdrawn and listed. 0: the first answer as it is.",
+            rich_help_panel=_ANSWER,
+        ),
+    ] = 3
     decide: Annotated[
         Literal["appraisal", "llm"],
         typer.Option(

@@ -24,6 +24,7 @@ STAGE_WORDS = {
     "model": "loading the model",
     "answer": "asking the model",
     "check": "checking claims",
+    "revise": "asking the model again",
     "report": "writing the page",
 }
 

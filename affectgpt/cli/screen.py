@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from affectgpt.cli.plain import plain
-from affectgpt.record_json import NOTICE, leading
+from affectgpt.record_json import NOTICE, describe_revision, leading, revision_json
 from affectgpt.records import (
     Appraisal,
     CheckedClaim,
@@ -24,6 +24,7 @@ from affectgpt.records import (
     Grounding,
     Observation,
     Outcome,
+    Revision,
     UnparsedAnswer,
     Verdict,
 )
@@ -137,12 +138,22 @@ def _show_explanation(console: Console, answer: Explanation, decision: Decision)
         table.add_row(Text(*_MARKS[verdicts[line]]) if line in verdicts else Text("•"), _cited(line))
     console.print(Padding(table, (0, 0, 0, 2)))
     _heading(console, "Interpretation")
-    console.print(_body(answer.interpretation))
+    console.print(_body(answer.interpretation or "Nothing of it is carried by the evidence."))
+    if answer.revision:
+        _show_revision(console, answer.revision)
     _heading(console, "Conclusion")
     _show_conclusion(console, answer.conclusion)
     _show_decision(console, decision)
     if answer.grounding:
         _show_grounding(console, answer.grounding)
+
+
+def _show_revision(console: Console, revision: Revision) -> None:
+    """What was asked again, and the sentences that were left out, each with its reason."""
+    told = describe_revision(revision_json(revision))
+    console.print(Padding(Text(plain(told), "dim"), (0, 0, 0, 2)))
+    for checked in revision.withdrawn:
+        _show_fault(console, checked)
 
 
 def _show_conclusion(console: Console, conclusion: Conclusion) -> None:

@@ -100,6 +100,28 @@ class Grounding:
         """Claims that the cited observation carries."""
         return self.count(Verdict.SUPPORTED)
 
+    @property
+    def faults(self) -> tuple[CheckedClaim, ...]:
+        """The sentences of the interpretation that the evidence contradicts, in order."""
+        spoken = (c for c in self.claims if c.claim.section == "interpretation")
+        return tuple(c for c in spoken if c.verdict is Verdict.CONTRADICTED)
+
+
+@dataclass(frozen=True, slots=True)
+class Revision:
+    """What became of an interpretation that the evidence contradicted: asked again, and what still stood withdrawn.
+
+    `n_asked` counts the times that the model was asked again. `first` is the first answer's grounding and `first_raw`
+    its text. `withdrawn` are the sentences that were taken out of the final interpretation, in order. `note` says why
+    asking again ended early, where it did.
+    """
+
+    n_asked: int
+    first: Grounding
+    first_raw: str
+    withdrawn: tuple[CheckedClaim, ...] = ()
+    note: str = ""
+
 
 @dataclass(frozen=True, slots=True)
 class Conclusion:
@@ -119,7 +141,11 @@ class Conclusion:
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """A parsed answer: key observations, interpretation, conclusion, the claims found in them, and their grounding."""
+    """A parsed answer: key observations, interpretation, conclusion, the claims found in them, and their grounding.
+
+    `raw` is what the model wrote. Where `revision` is given, the interpretation is the last one asked for without the
+    sentences that were withdrawn, and claims and grounding are those of what is left; it may be empty then.
+    """
 
     observations: tuple[str, ...]
     interpretation: str
@@ -128,6 +154,7 @@ class Explanation:
     raw: str
     distribution: EmotionDistribution | None = None
     grounding: Grounding | None = None
+    revision: Revision | None = None
 
 
 @dataclass(frozen=True, slots=True)

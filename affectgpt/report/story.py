@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
+from affectgpt.record_json import describe_revision
 from affectgpt.records import Verdict
 from affectgpt.report.parts import read_data
 
@@ -83,6 +84,7 @@ def _told(document: Document) -> dict[str, Any]:
             for line in (explanation["observations"] if explanation else ())
         ],
         "interpretation": pieces(explanation["interpretation"], known) if explanation else [],
+        "revision": _revision(explanation["revision"], known) if explanation and explanation.get("revision") else None,
         "grounding": _grounding(document, known) if document["grounding"] else None,
         "appraisal": _appraisal(document["appraisal"]) if document["appraisal"] else None,
         "decision": document["decision"],
@@ -122,6 +124,11 @@ def _grounding(document: Document, known: frozenset[str]) -> dict[str, Any]:
         "counts": [(verdict, counts[verdict], mark) for verdict, mark in MARKS.items()],
         "faults": [(pieces(c["text"], known), c["reason"], c["verdict"], MARKS[c["verdict"]]) for c in faulty],
     }
+
+
+def _revision(revision: Document, known: frozenset[str]) -> dict[str, Any]:
+    withdrawn = [(pieces(c["text"], known), c["reason"]) for c in revision["withdrawn"]]
+    return {"told": describe_revision(revision), "withdrawn": withdrawn, "mark": MARKS[Verdict.CONTRADICTED.value]}
 
 
 @cache
