@@ -33,13 +33,14 @@ from serve.store.schema import conversations, feedback, revisions, turns
 __all__ = [
     "feedback_of",
     "field_text",
+    "line_ids",
     "name_only",
     "no_conversation",
     "now",
     "owned",
     "read_line",
     "read_revision",
-    "read_turns",
+    "read_whole",
     "safe",
     "state_of",
     "summary_of",
@@ -119,26 +120,39 @@ def summary_of(row: Any) -> Summary:
 def read_line(connection: Connection, row: Any) -> Conversation:
     """A conversation with the turns of its current line."""
     by_place, numbered = _plan(connection, row.id)
-    line: list[tuple[Any, str]] = []
+    line = _line(by_place, numbered)
+    read = _read_revisions(connection, [numbered[turn.id][turn.current] for turn in line])
+    return Conversation(summary_of(row), tuple(_turn(turn, numbered, read) for turn in line))
+
+
+def line_ids(connection: Connection, conversation_id: str) -> list[str]:
+    """The current line as its revisions' ids, without reading any text."""
+    by_place, numbered = _plan(connection, conversation_id)
+    return [numbered[turn.id][turn.current] for turn in _line(by_place, numbered)]
+
+
+def read_whole(connection: Connection, row: Any) -> tuple[Conversation, list[tuple[Turn, tuple[Revision, ...]]]]:
+    """A conversation with its current line, and every turn, in the line or not, with all revisions, oldest first."""
+    by_place, numbered = _plan(connection, row.id)
+    read = _read_revisions(connection, [r for of_turn in numbered.values() for r in of_turn.values()])
+    line = tuple(_turn(turn, numbered, read) for turn in _line(by_place, numbered))
+    every = [_turn(turn, numbered, read) for turn in sorted(by_place.values(), key=lambda t: (t.number, t.id))]
+    return Conversation(summary_of(row), line), [(turn, tuple(read[i] for i in turn.revisions)) for turn in every]
+
+
+def _line(by_place: Mapping[str, Any], numbered: Mapping[str, Mapping[int, str]]) -> list[Any]:
+    """The rows of the turns from the first on, each after the current revision of the one before."""
+    line: list[Any] = []
     after = ""
     while (turn := by_place.get(after)) is not None:
         after = numbered[turn.id][turn.current]
-        line.append((turn, after))
-    read = _read_revisions(connection, [revision_id for _, revision_id in line])
-    found = [Turn(t.id, t.number, read[r], tuple(numbered[t.id].values())) for t, r in line]
-    return Conversation(summary_of(row), tuple(found))
+        line.append(turn)
+    return line
 
 
-def read_turns(connection: Connection, conversation_id: str) -> list[tuple[Turn, tuple[Revision, ...]]]:
-    """Every turn, in the line or not, with all its revisions, oldest first."""
-    by_place, numbered = _plan(connection, conversation_id)
-    read = _read_revisions(connection, [r for of_turn in numbered.values() for r in of_turn.values()])
-    found = []
-    for turn in sorted(by_place.values(), key=lambda t: (t.number, t.id)):
-        ids = tuple(numbered[turn.id].values())
-        current = read[numbered[turn.id][turn.current]]
-        found.append((Turn(turn.id, turn.number, current, ids), tuple(read[i] for i in ids)))
-    return found
+def _turn(row: Any, numbered: Mapping[str, Mapping[int, str]], read: Mapping[str, Revision]) -> Turn:
+    ids = numbered[row.id]
+    return Turn(row.id, row.number, read[ids[row.current]], tuple(ids.values()))
 
 
 def read_revision(connection: Connection, revision_id: str) -> Revision:

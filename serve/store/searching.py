@@ -56,13 +56,13 @@ def search(connection: Connection, owner: str, query: str, after: str | None, li
     chosen = sa.select(conversations).where(c.owner == safe(owner), after_mark(after), in_title | c.id.in_(inside))
     chosen = chosen.order_by(c.updated.desc(), c.id.desc()).limit(checked_limit(limit) + 1)
     rows = connection.execute(chosen).all()
-    shown = [_found(connection, row, found, asked) for row in rows[:limit]]
+    shown = _shown(connection, rows[:limit], found, asked)
     return Page(tuple(shown), mark_of(shown[-1].summary) if len(rows) > limit else None)
 
 
 def forget(connection: Connection) -> None:
     """After rows were removed: take their words out of SQLite's index too, which else only marks them as gone."""
-    if connection.dialect.name == "sqlite":
+    if connection.dialect.name == "sqlite":  # its own option for this, `secure-delete`, needs SQLite 3.42
         connection.execute(sa.text("INSERT INTO revision_words(revision_words) VALUES ('optimize')"))
 
 
@@ -95,11 +95,17 @@ def _in_texts(connection: Connection, asked: _Query) -> Any:
     return sa.and_(*parts)
 
 
-def _found(connection: Connection, row: Any, condition: Any, asked: _Query) -> Found:
-    c = revisions.c
-    chosen = sa.select(c.turn_id, c.text, c.reply).join(turns, turns.c.id == c.turn_id)
-    chosen = chosen.where(turns.c.conversation_id == row.id, condition).order_by(c.row).limit(1)
-    hit = connection.execute(chosen).first()
+def _shown(connection: Connection, rows: Sequence[Any], condition: Any, asked: _Query) -> list[Found]:
+    """Each conversation with its earliest message or reply that was found."""
+    r, t = revisions.c, turns.c
+    earliest = sa.select(sa.func.min(r.row)).join(turns, t.id == r.turn_id)
+    earliest = earliest.where(t.conversation_id.in_([row.id for row in rows]), condition).group_by(t.conversation_id)
+    hits = sa.select(t.conversation_id, r.turn_id, r.text, r.reply).join(turns, t.id == r.turn_id)
+    by_id = {hit.conversation_id: hit for hit in connection.execute(hits.where(r.row.in_(earliest)))}
+    return [_found(row, by_id.get(row.id), asked) for row in rows]
+
+
+def _found(row: Any, hit: Any, asked: _Query) -> Found:
     if hit is None:
         return Found(summary_of(row), None, row.title)
     return Found(summary_of(row), hit.turn_id, _snippet((hit.text, hit.reply), asked.all))

@@ -20,6 +20,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from sqlalchemy.engine import Connection
+
 from affectgpt.errors import OptionError
 from serve.store import conversations, exporting, feedback, rows, searching, turns
 from serve.store.database import Database, StoreError
@@ -89,7 +91,7 @@ class Store:
             most = self._retention.most
             n_gone = conversations.remove_beyond(connection, owner, most) if most else 0
             if n_gone:
-                searching.forget(connection)
+                self._forget(connection)
         if n_gone:
             self._database.scrub()
         return made
@@ -130,14 +132,14 @@ class Store:
         """Remove it with its turns and feedback, for good. Raises NotKept."""
         with self._database.writing() as connection:
             conversations.remove(connection, owner, conversation_id)
-            searching.forget(connection)
+            self._forget(connection)
         self._database.scrub()
 
     def delete_all(self, owner: str) -> int:
         """Remove everything of an owner, for good; how many conversations there were."""
         with self._database.writing() as connection:
             n_gone = conversations.remove_all(connection, owner)
-            searching.forget(connection)
+            self._forget(connection)
         self._database.scrub()
         return n_gone
 
@@ -228,7 +230,7 @@ class Store:
                 ids = [rows.owned(connection, owner, conversation_id).id]
             else:
                 ids = conversations.all_ids(connection, owner)
-        return exporting.write(form, self._whole(owner, ids))
+        return exporting.write(form, self._whole(owner, ids, has_all=form == "json"))
 
     def sweep(self) -> int:
         """Remove what is older than the retention allows; how many conversations went."""
@@ -237,7 +239,7 @@ class Store:
         with self._database.writing() as connection:
             n_gone = conversations.remove_older(connection, self._retention.seconds)
             if n_gone:
-                searching.forget(connection)
+                self._forget(connection)
         if n_gone:
             self._database.scrub()
         return n_gone
@@ -260,18 +262,22 @@ class Store:
         finally:
             self._database.close()
 
+    def _forget(self, connection: Connection) -> None:
+        if not self._database.is_in_memory:  # there, what is gone is gone with the next row
+            searching.forget(connection)
+
     def _renew(self, ids: Sequence[str], until: datetime) -> None:
         with self._database.writing() as connection:
             turns.extend(connection, ids, until)
 
-    def _whole(self, owner: str, ids: Sequence[str]) -> Iterator[exporting.Whole]:
+    def _whole(self, owner: str, ids: Sequence[str], has_all: bool) -> Iterator[exporting.Whole]:
         for conversation_id in ids:
             with self._database.reading() as connection:
                 try:
                     row = rows.owned(connection, owner, conversation_id)
                 except NotKept:  # deleted while the document was being written
                     continue
-                whole = rows.read_line(connection, row), rows.read_turns(connection, conversation_id)
+                whole = rows.read_whole(connection, row) if has_all else (rows.read_line(connection, row), ())
             yield whole
 
     def __enter__(self) -> Store:

@@ -14,6 +14,7 @@ from serve.store.conversations import new_id, title_from
 from serve.store.records import MOST_REVISIONS, Answered, Asked, Conversation, Revision
 from serve.store.rows import (
     field_text,
+    line_ids,
     name_only,
     no_conversation,
     now,
@@ -35,11 +36,10 @@ MOST_ATTACHMENTS = 32
 def begin(connection: Connection, owner: str, conversation_id: str, asked: Asked, alive_until: datetime) -> Revision:
     """See `Store.begin`."""
     row = owned(connection, owner, conversation_id, is_changed=True)
-    line = read_line(connection, row).turns
-    if line and line[-1].revision.state == "pending":
-        raise _still_answering()
+    line = line_ids(connection, row.id)
+    after = line[-1] if line else ""
+    _refuse_pending(connection, revisions.c.id == after)
     turn_id = new_id()
-    after = line[-1].revision.id if line else ""
     values = {"id": turn_id, "conversation_id": row.id, "after_id": after, "number": len(line) + 1, "current": 1}
     connection.execute(turns.insert().values(**values))
     revision = _add(connection, row.id, turn_id, asked, alive_until)
@@ -51,13 +51,14 @@ def begin(connection: Connection, owner: str, conversation_id: str, asked: Asked
 def revise(connection: Connection, owner: str, turn_id: str, asked: Asked | None, alive_until: datetime) -> Revision:
     """See `Store.revise`."""
     row, turn = find_turn(connection, owner, turn_id, is_changed=True)
-    current = _current(connection, turn)
-    if state_of(current.state, current.alive_until) == "pending":
-        raise _still_answering()
-    asked = asked or read_revision(connection, current.id).asked
+    is_current = (revisions.c.turn_id == turn.id) & (revisions.c.number == turn.current)
+    _refuse_pending(connection, is_current)
+    if asked is None:
+        chosen = connection.execute(sa.select(revisions.c.id).where(is_current)).scalar_one()
+        asked = read_revision(connection, chosen).asked
     revision = _add(connection, row.id, turn.id, asked, alive_until)
     connection.execute(turns.update().where(turns.c.id == turn.id).values(current=revision.number))
-    _touch(connection, row.id, n_turns=len(read_line(connection, row).turns))
+    _touch(connection, row.id, n_turns=len(line_ids(connection, row.id)))
     return revision
 
 
@@ -91,7 +92,7 @@ def choose(connection: Connection, owner: str, revision_id: str) -> Conversation
     """See `Store.choose`."""
     row, found = find_revision(connection, owner, revision_id, is_changed=True)
     connection.execute(turns.update().where(turns.c.id == found.turn_id).values(current=found.number))
-    _touch(connection, row.id, n_turns=len(read_line(connection, row).turns))
+    _touch(connection, row.id, n_turns=len(line_ids(connection, row.id)))
     return read_line(connection, owned(connection, owner, row.id))
 
 
@@ -134,10 +135,11 @@ def let_go(connection: Connection, ids: Sequence[str]) -> None:
     connection.execute(revisions.update().where(held).values(alive_until=None))
 
 
-def _current(connection: Connection, turn: Any) -> Any:
-    c = revisions.c
-    chosen = sa.select(c.id, c.state, c.alive_until).where(c.turn_id == turn.id, c.number == turn.current)
-    return connection.execute(chosen).one()
+def _refuse_pending(connection: Connection, is_meant: Any) -> None:
+    """Raises InputError where the revision meant is still being written."""
+    row = connection.execute(sa.select(revisions.c.state, revisions.c.alive_until).where(is_meant)).first()
+    if row is not None and state_of(row.state, row.alive_until) == "pending":
+        raise InputError("this turn is still being answered", "stop it, or wait until it ends")
 
 
 def _add(connection: Connection, conversation_id: str, turn_id: str, asked: Asked, alive_until: datetime) -> Revision:
@@ -194,7 +196,3 @@ def _without_path(outcome: Mapping[str, Any] | None) -> Any:
     if isinstance(clip, Mapping):
         outcome = {**outcome, "clip": {**clip, "path": name_only(clip.get("path"))}}
     return safe(outcome)
-
-
-def _still_answering() -> InputError:
-    return InputError("this turn is still being answered", "stop it, or wait until it ends")
