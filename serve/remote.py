@@ -1,4 +1,4 @@
-"""Media that a client names instead of sending: data: URLs, and http(s) URLs of hosts that the operator allows.
+"""Media that a client names instead of sending: http(s) URLs of hosts that the operator allows.
 
 A host's name is resolved once; every address that it has must be a public one; the connection goes to one of these
 and nowhere else, so a name that changes its address in between (DNS rebinding) gains nothing. Redirects are followed by
@@ -12,102 +12,29 @@ NAT64, and leaves redirects, sizes and time to its caller.
 from __future__ import annotations
 
 import asyncio
-import binascii
 import re
-import socket
 import ssl
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable
 from contextlib import aclosing
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
-from typing import Final, Protocol
+from ipaddress import ip_network
+from typing import Final
 
 import httpx
 
-from affectgpt.errors import OptionError, UploadRefused, UploadTooLarge, UrlRefused
+from affectgpt.errors import OptionError, UploadTooLarge, UrlRefused
+from serve.addresses import Resolver, is_public, resolve
 
-__all__ = ["Remote", "Resolver", "decode_base64", "is_public", "open_data_url", "resolve"]
+__all__ = ["Remote"]
 
 MAX_REDIRECTS: Final = 3
 MAX_URL: Final = 2048
 
-_SLICE_CHARS: Final = 1 << 18
-_DATA_HEAD: Final = re.compile(
-    r"data:(?:[a-z0-9!#$&^_.+-]{1,60}/[a-z0-9!#$&^_.+-]{1,80})?"
-    r"(?:;[a-z0-9-]{1,40}=[a-z0-9!#$&^_.+,\" -]{1,80}){0,4};base64,",
-    re.IGNORECASE,
-)
-_MAX_DATA_HEAD: Final = 700
 _URL: Final = re.compile(r"https?://[!#-\[\]^_`a-z{|}~]+", re.IGNORECASE)  # printable, no space, quote or backslash
 _HOST: Final = re.compile(r"(?:[a-z0-9](?:[a-z0-9_-]{0,61}[a-z0-9])?\.)*[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
 _ENTRY: Final = re.compile(r"(?P<wild>\*\.)?(?P<host>[^\s/\\@:?#\[\]*%]+)(?::(?P<port>\d{1,5}))?")
 _PORTS: Final = {"http": 80, "https": 443}
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
-
-_NAT64: Final = (ip_network("64:ff9b::/96"), ip_network("64:ff9b:1::/48"))  # RFC 6052, RFC 8215
-_COMPATIBLE: Final = ip_network("::/96")  # RFC 4291, 2.5.5.1: an IPv4 address in its last 32 bits
-_NEVER: Final = (
-    ip_network("192.88.99.0/24"),  # RFC 7526: 6to4 relays, given up
-    ip_network("fec0::/10"),  # RFC 3879: site-local, given up
-    ip_network("5f00::/16"),  # RFC 9602: segment routing
-    ip_network("3fff::/20"),  # RFC 9637: documentation
-)
-_ISATAP: Final = frozenset({0x00005EFE, 0x02005EFE})  # RFC 5214, 6.1: the upper half of such an interface id
-
-Network = IPv4Network | IPv6Network
-
-
-class Resolver(Protocol):
-    """Names to addresses."""
-
-    async def __call__(self, host: str, port: int) -> Sequence[str]:
-        """The addresses of a host, IPv4 and IPv6. Raises OSError where it has none."""
-        ...
-
-
-async def resolve(host: str, port: int) -> Sequence[str]:
-    """The system's own resolver."""
-    found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    return [str(address[0]) for *_, address in found]
-
-
-def is_public(text: str, allowed: Iterable[Network] = ()) -> bool:
-    """Whether an address is on the public internet, whichever way it is written, or in one of the `allowed` networks.
-
-    Not private, shared, loopback, link-local, multicast or reserved (IANA's special-purpose registries, as Python's
-    `ipaddress` has them), and neither is the IPv4 address that it may carry: mapped or compatible, NAT64, 6to4, Teredo
-    or ISATAP.
-    """
-    try:
-        address = ip_address(text)
-    except ValueError:
-        return False
-    if any(address in network for network in allowed if network.version == address.version):
-        return True
-    if isinstance(address, IPv6Address):
-        if address.scope_id is not None:
-            return False
-        carried = list(_carried(address))
-        if carried:
-            # Reached through a translator or a tunnel: never public by itself, and never allowed by being carried.
-            return address.ipv4_mapped is not None and is_public(str(carried[0]))
-    is_never = any(address in network for network in _NEVER if network.version == address.version)
-    return address.is_global and not address.is_multicast and not address.is_reserved and not is_never
-
-
-def _carried(address: IPv6Address) -> Iterator[IPv4Address]:
-    """The IPv4 addresses inside an IPv6 one."""
-    last = IPv4Address(int(address) & 0xFFFFFFFF)
-    if address.ipv4_mapped is not None:
-        yield address.ipv4_mapped
-    if address.sixtofour is not None:
-        yield address.sixtofour
-    if address.teredo is not None:
-        yield from address.teredo
-    if address in _COMPATIBLE or any(address in network for network in _NAT64):
-        yield last
-    if int(address) >> 32 & 0xFFFFFFFF in _ISATAP:
-        yield last
 
 
 @dataclass(frozen=True, slots=True)
@@ -276,40 +203,3 @@ def _entry(text: str) -> _Entry:
     if found is None or not _HOST.fullmatch(host) or port == 0 or (port or 0) > 65535:
         raise OptionError(f"{text!r} is no host to allow", "write it like media.example.org or *.example.org")
     return _Entry(host, bool(found["wild"]), port)
-
-
-def open_data_url(url: str, max_bytes: int) -> Iterator[bytes]:
-    """The content of a `data:…;base64,…` URL (RFC 2397), decoded a block at a time as it is asked for.
-
-    The media type that it states is checked for its form and then ignored. Text in percent encoding is not taken.
-
-    Raises:
-        UrlRefused: not of this form. UploadRefused, UploadTooLarge: as `decode_base64`.
-    """
-    head = _DATA_HEAD.match(url[:_MAX_DATA_HEAD])
-    if head is None:
-        raise UrlRefused("a data: URL that is not in base64", "write it data:image/png;base64,...")
-    return decode_base64(url[head.end() :], max_bytes)
-
-
-def decode_base64(text: str, max_bytes: int) -> Iterator[bytes]:
-    """The bytes of `text` (RFC 4648, section 4: padded, no line breaks), a block at a time as they are asked for.
-
-    Raises:
-        UploadTooLarge: they would be more than `max_bytes`; nothing is decoded then.
-        UploadRefused: no such text.
-    """
-    if len(text) // 4 * 3 - text[-2:].count("=") > max_bytes:
-        raise UploadTooLarge(f"more than {max_bytes} bytes", "send a smaller file")
-    broken = UploadRefused("broken base64", "encode the file's bytes: RFC 4648, padded, without line breaks")
-    if len(text) % 4 or not text.isascii() or "=" in text[:-2]:
-        raise broken
-
-    def blocks() -> Iterator[bytes]:
-        for begin in range(0, len(text), _SLICE_CHARS):
-            try:
-                yield binascii.a2b_base64(text[begin : begin + _SLICE_CHARS], strict_mode=True)
-            except binascii.Error:
-                raise broken from None
-
-    return blocks()

@@ -23,8 +23,9 @@ from affectgpt.errors import AffectError, PoolFull, UploadRefused, UploadTooLarg
 from affectgpt.records import Clip
 from affectgpt.workers import Limits, ProcessFolder, WorkerPool, private_folder
 from serve.events import Attachment, MediaKind
+from serve.inline import decode_base64, open_data_url
 from serve.openai_form import MediaPart
-from serve.remote import Remote, decode_base64, open_data_url
+from serve.remote import Remote
 from serve.sniffing import N_HEAD_BYTES, Sniffed, sniff
 
 __all__ = ["UploadLimits", "Uploads", "shown_name"]
