@@ -57,10 +57,13 @@ function openStage(root, figure) {
 
   // ---- timelines
   const names = figure && figure.rows[0] === "face" ? figure.data[0].y : [];
-  const narrow = matchMedia("(max-width: 900px)");
+  const isNarrow = () => plot.clientWidth < 430; // then the action units' numbers have to do
   const dark = matchMedia("(prefers-color-scheme: dark)");
 
+  let drawnNarrow = false;
   function draw() {
+    const narrow = isNarrow();
+    drawnNarrow = narrow;
     const probe = root.appendChild(document.createElement("i"));
     const colour = (name) => { probe.style.color = `var(${name})`; return getComputedStyle(probe).color; };
     const layout = structuredClone(figure.layout);
@@ -75,8 +78,8 @@ function openStage(root, figure) {
     data.forEach((trace) => {
       if (trace.type === "heatmap") {
         trace.colorscale = [[0, colour("--heat-0")], [1, colour("--heat-1")]];
-        if (narrow.matches) trace.y = names.map((n) => (n.startsWith("~") ? "~" : "") + n.split(" ").pop());
-        trace.showscale = !narrow.matches;
+        if (narrow) trace.y = names.map((n) => (n.startsWith("~") ? "~" : "") + n.split(" ").pop());
+        trace.showscale = !narrow;
         layout.yaxis.tickfont = { size: 9 };
       } else {
         const tone = { valence: "--accent", arousal: "--speech" }[trace.name] || "--voice";
@@ -84,7 +87,7 @@ function openStage(root, figure) {
       }
     });
     Object.assign(layout, {
-      margin: { l: narrow.matches ? 44 : 130, r: 12, t: 8, b: 32 }, showlegend: false, hovermode: "closest", dragmode: false,
+      margin: { l: narrow ? 44 : 130, r: 12, t: 8, b: 32 }, showlegend: false, hovermode: "closest", dragmode: false,
       paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", font: { color: colour("--ink"), size: 11 },
     });
     probe.remove();
@@ -95,10 +98,9 @@ function openStage(root, figure) {
     draw();
     plot.on("plotly_click", (event) => { if (clip) { clip.currentTime = event.points[0].x; mark(); } });
     // The place left for the timelines changes when the clip's size becomes known, not only with the window.
-    const resized = new ResizeObserver(() => Plotly.Plots.resize(plot));
+    const resized = new ResizeObserver(() => (isNarrow() === drawnNarrow ? Plotly.Plots.resize(plot) : draw()));
     resized.observe(plot);
     leaving.signal.addEventListener("abort", () => { resized.disconnect(); Plotly.purge(plot); });
-    narrow.addEventListener("change", draw, heard);
     dark.addEventListener("change", draw, heard);
   }
   return { go, redraw: () => { if (plot && plot.layout) draw(); }, close: () => leaving.abort() };

@@ -1,0 +1,38 @@
+"""What stands beside the talk: the clip's timelines as plotly's JSON, and the sections that tell what was observed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from affectgpt.record_json import to_json
+from affectgpt.records import Moment, Observations, Outcome
+from affectgpt.report.story import render_story
+from affectgpt.report.timeline import figure
+
+if TYPE_CHECKING:
+    from affectgpt.agent import Senses
+    from affectgpt.records import Observation
+
+__all__ = ["draw", "tell", "tell_so_far"]
+
+# The key observations and the interpretation stand in the talk, under "Reasoning".
+_BESIDE = ("conclusion", "appraisal", "observations", "missing", "grounding", "origin")
+_SO_FAR = ("observations", "missing")
+
+
+def draw(senses: Senses, course: Iterable[Moment] = ()) -> dict[str, Any] | None:
+    """Action units, voice and, once appraised, valence and arousal; None where there is nothing to draw."""
+    duration_s = senses.clip.duration_s if senses.clip else 0.0
+    return figure(senses.face, senses.voice, duration_s, tuple(course))
+
+
+def tell(document: Mapping[str, Any], *, can_seek: bool) -> str:
+    """An outcome's document as HTML sections, the conclusion first."""
+    return render_story(document, can_seek=can_seek, sections=_BESIDE)
+
+
+def tell_so_far(observations: Iterable[Observation], *, can_seek: bool) -> str:
+    """What was observed, while the answer is still being written."""
+    outcome = Outcome(None, Observations(tuple(observations)), None)
+    return render_story(to_json(outcome), can_seek=can_seek, sections=_SO_FAR)

@@ -1,0 +1,137 @@
+"""A turn that goes by the book, for the chat page: known tracks, a known answer, and time to look at each step."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import fakes
+
+from affectgpt import media, textualize
+from affectgpt.agent import AffectAgent, Parts, Senses
+from affectgpt.engines.echo import EchoEngine
+from affectgpt.errors import AffectError
+from affectgpt.readers import AgentOptions
+from affectgpt.records import (
+    Appraisal,
+    EmotionDistribution,
+    EmotionSet,
+    Modality,
+    Moment,
+    Outcome,
+)
+from serve.events import Carded, Ended, Event, Observed, Reasoned, Said, Sensed, Staged, TurnRequest
+
+EMOTIONS = ("neutral", "happy", "sad", "angry", "fearful", "disgusted", "surprised", "contemptuous")
+CARD = "### You are not alone\n\nCall **112** in an emergency, or talk to somebody at **116 123**."
+
+
+def leaning(top: str, p: float, valence: float = 0.6) -> EmotionDistribution:
+    """A distribution with this emotion at `p` and the rest even."""
+    rest = (1 - p) / (len(EMOTIONS) - 1)
+    return EmotionDistribution({e: p if e == top else rest for e in EMOTIONS}, valence, 0.4, 0.1)
+
+
+APPRAISAL = Appraisal(
+    by_modality={"face": leaning("happy", 0.8), "speech": leaning("sad", 0.6, -0.5)},
+    reliability={"face": 0.7, "speech": 0.8},
+    fused=leaning("happy", 0.45),
+    conflicts=("the face reads happy, the words read sad",),
+    weights={"face": 0.55, "speech": 0.45},
+    course=(Moment(0, 2, leaning("neutral", 0.5, 0.0), {}), Moment(2, 4, leaning("happy", 0.6), {})),
+    emotion_set=EmotionSet(("happy", "sad", "surprised"), False, 0.9),
+    read_by={"face": "fake face head", "speech": "fake words head"},
+)
+
+
+@dataclass
+class KnownAppraiser:
+    """Gives the known appraisal."""
+
+    appraisal: Appraisal = APPRAISAL
+
+    def appraise(self, *_: Any) -> Appraisal:
+        """The known one."""
+        return self.appraisal
+
+
+def senses_of(clip: Path | None, words: str = "I am so sorry about it", n_people: int = 2) -> Senses:
+    """Known tracks; without a clip the words alone."""
+    if clip is None:
+        return Senses(transcript=fakes.transcript(words))
+    from dataclasses import replace
+
+    opened = media.open_clip(clip)
+    face = replace(fakes.face_track(AU12=4.0, AU6=2.0, AU1=1.5), n_people=n_people)
+    return Senses(
+        opened, None if not opened.has_video else face, fakes.voice_track(f0_median_hz=2.4), fakes.transcript(words)
+    )
+
+
+def outcome_of(senses: Senses, options: AgentOptions | None = None) -> Outcome:
+    """What the agent makes of them with a scripted engine and the known appraisal."""
+    return AffectAgent(EchoEngine([fakes.ANSWER]), options, parts=Parts(appraiser=KnownAppraiser())).conclude(senses)
+
+
+@dataclass
+class ScriptedTurns:
+    """Takes every turn alike: `step_s` between events, a card and nothing else where the message says "crisis".
+
+    `asked` keeps the requests, `n_closed` counts turns that were left before their end.
+    """
+
+    step_s: float = 0.0
+    error: AffectError | None = None
+    asked: list[TurnRequest] = field(default_factory=list)
+    n_closed: int = 0
+
+    async def run(self, request: TurnRequest) -> AsyncIterator[Event]:
+        """The events, in the contract's order."""
+        self.asked.append(request)
+        is_whole = False
+        try:
+            async for event in self._events(request):
+                await asyncio.sleep(self.step_s)
+                yield event
+            is_whole = True
+        finally:
+            self.n_closed += not is_whole
+
+    async def _events(self, request: TurnRequest) -> AsyncIterator[Event]:
+        said = request.messages[-1].content
+        if "crisis" in said:
+            yield Carded(CARD, request.locale)
+            yield Ended(None, "", "", "content_filter", "scripted")
+            return
+        clip = next((a.path for a in request.attachments if a.kind != "transcript"), None)
+        yield Staged("open")
+        for share in (None, 0.4, 0.8):
+            yield Staged("face" if clip else "speech", share)
+        if self.error is not None:
+            raise self.error
+        senses = senses_of(clip, said or "I am so sorry about it")
+        if clip is not None:
+            yield Sensed(senses)
+        outcome = outcome_of(senses, AgentOptions(modalities=request.modalities))
+        for observation in outcome.observations.items:
+            yield Observed(observation)
+        lines = [f"- {textualize.restate(o)}" for o in outcome.observations.items]
+        reasoning = ["**Key observations**\n" + "\n".join(lines) + "\n"]
+        yield Reasoned(reasoning[0])
+        yield Staged("answer")
+        reasoning.append(
+            "**Interpretation**\nThe raised lip corners [F1] fit the higher pitch [V1]. It may also be politeness.\n"
+            "**Conclusion**\nEmotions: delighted, relieved\nLabel: happy\nConfidence: 0.8"
+        )
+        yield Reasoned(reasoning[1])
+        yield Staged("reply")
+        pieces = ["It seems that something lightened. ", "Your words are sad, though. ", "How was it for you?"]
+        for piece in pieces:
+            yield Said(piece)
+        yield Ended(outcome, "".join(reasoning), "".join(pieces), "stop", "scripted-1", 40, 30)
+
+
+MODALITIES = frozenset(Modality)
