@@ -9,6 +9,8 @@ from contextlib import aclosing
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
+from starlette.datastructures import FormData, UploadFile
+from starlette.formparsers import FormParser, MultiPartException, MultiPartParser
 from starlette.requests import ClientDisconnect, Request
 
 from affectgpt.record_json import to_json
@@ -22,10 +24,23 @@ from serve.settings import ServeSettings
 from serve.turns import TurnService
 from serve.upstream import Upstream
 
-__all__ = ["MODEL", "Doors", "counted", "outcome_json", "read_json", "take_turn", "turn_request"]
+__all__ = [
+    "MODEL",
+    "Doors",
+    "chunks_of",
+    "counted",
+    "outcome_json",
+    "read_form",
+    "read_json",
+    "take_turn",
+    "turn_request",
+]
 
 MODEL: Final = "affectgpt"
 """The model whose answers are whole turns."""
+_CHUNK_BYTES: Final = 1 << 20
+_FIELD_BYTES: Final = 1 << 20
+"""Longest field of a form beside its file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +88,37 @@ async def counted(request: Request, max_bytes: int) -> AsyncIterator[bytes]:
             yield chunk
     except ClientDisconnect:
         raise ClientLeft("the client left while it sent") from None
+
+
+async def read_form(request: Request, max_bytes: int, fields: Sequence[str]) -> FormData:
+    """A form with at most one file, `file`, and these fields; the file lies on disk, in nobody's memory.
+
+    Raises:
+        ApiError: 415 for no form, 413 for too many bytes, 400 for a damaged form or a field of another name.
+    """
+    kind = request.headers.get("content-type", "").lower()
+    chunks = counted(request, max_bytes + _FIELD_BYTES * len(fields))
+    try:
+        if kind.startswith("multipart/form-data"):
+            most = {"max_files": 1, "max_fields": len(fields), "max_part_size": _FIELD_BYTES}
+            form = await MultiPartParser(request.headers, chunks, **most).parse()
+        elif kind.startswith("application/x-www-form-urlencoded"):
+            form = await FormParser(request.headers, counted(request, _FIELD_BYTES)).parse()
+        else:
+            raise ApiError("the request is no form", "send multipart/form-data with `file`", status=415)
+    except (MultiPartException, KeyError) as error:
+        said = error.message if isinstance(error, MultiPartException) else "no boundary"
+        raise ApiError(f"the form is damaged: {said}", "see /docs for an example") from None
+    if unknown := sorted(set(form) - {*fields, "file"}):
+        await form.close()
+        raise ApiError(f"no field {unknown[0][:40]!r}", f"fields are file, {', '.join(fields)}", param=unknown[0][:40])
+    return form
+
+
+async def chunks_of(file: UploadFile) -> AsyncIterator[bytes]:
+    """An uploaded file's bytes, a piece at a time."""
+    while chunk := await file.read(_CHUNK_BYTES):
+        yield chunk
 
 
 async def take_turn(

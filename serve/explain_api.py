@@ -11,13 +11,12 @@ from fastapi import APIRouter, Depends, Request
 from fastapi.responses import JSONResponse, Response
 from sse_starlette import EventSourceResponse, ServerSentEvent
 from starlette.datastructures import FormData, UploadFile
-from starlette.formparsers import MultiPartException, MultiPartParser
 
 from affectgpt.record_json import NOTICE
 from affectgpt.records import Message, Sampling
 from serve.callers import Caller
 from serve.chat_api import NO_BUFFER, PING_S
-from serve.doors import Doors, counted, outcome_json, take_turn, turn_request
+from serve.doors import Doors, chunks_of, outcome_json, read_form, take_turn, turn_request
 from serve.events import Attachment, Carded, Ended, Event, Observed, Reasoned, Staged
 from serve.failures import describe
 from serve.openai_form import ApiError, TurnWishes, read_wishes
@@ -27,8 +26,6 @@ from serve.samples import EXPLAIN_REQUEST, EXPLAIN_RESPONSE
 __all__ = ["explain_router"]
 
 FIELDS: Final = ("transcript", "modalities", "subject", "setting", "locale")
-_CHUNK_BYTES: Final = 1 << 20
-_FIELD_BYTES: Final = 1 << 20
 
 
 def explain_router(doors: Doors) -> APIRouter:
@@ -48,7 +45,7 @@ def explain_router(doors: Doors) -> APIRouter:
 
         `done` and the document hold the outcome as `affectgpt explain --json` prints it, and the three parts as text.
         """
-        form = await _read_form(request, doors.settings.max_upload_bytes)
+        form = await read_form(request, doors.settings.max_upload_bytes, FIELDS)
         try:
             wishes, file = _wishes(form), form.get("file")
             events = take_turn(doors, caller, _turn(doors, wishes), _arriving(doors, wishes, file))
@@ -64,27 +61,8 @@ def explain_router(doors: Doors) -> APIRouter:
     return router
 
 
-async def _read_form(request: Request, max_bytes: int) -> FormData:
-    """The form's fields and file; the file lies on disk, in nobody's memory.
-
-    Raises:
-        ApiError: 415 for no form, 413 for too many bytes, 400 for a damaged form.
-    """
-    if not request.headers.get("content-type", "").lower().startswith("multipart/form-data"):
-        raise ApiError("the request is no form", "send multipart/form-data with `file`", status=415)
-    chunks = counted(request, max_bytes + _FIELD_BYTES * len(FIELDS))
-    parser = MultiPartParser(request.headers, chunks, max_files=1, max_fields=len(FIELDS), max_part_size=_FIELD_BYTES)
-    try:
-        return await parser.parse()
-    except (MultiPartException, KeyError) as error:
-        said = error.message if isinstance(error, MultiPartException) else "no boundary"
-        raise ApiError(f"the form is damaged: {said}", "see /docs for an example") from None
-
-
 def _wishes(form: FormData) -> TurnWishes:
     """The fields beside the file. Raises ApiError 400, or 422 where there is nothing to explain."""
-    if unknown := sorted(set(form) - {*FIELDS, "file"}):
-        raise ApiError(f"no field {unknown[0][:40]!r}", f"fields are file, {', '.join(FIELDS)}", param=unknown[0][:40])
     given: dict[str, Any] = {name: form[name] for name in FIELDS if form.get(name)}
     if any(not isinstance(value, str) for value in given.values()):
         raise ApiError("a field is a file", "send the file as `file`")
@@ -103,13 +81,8 @@ def _turn(doors: Doors, wishes: TurnWishes) -> Any:
 def _arriving(doors: Doors, wishes: TurnWishes, file: object) -> list[Callable[[], Awaitable[Attachment]]]:
     if not isinstance(file, UploadFile):
         return []
-
-    async def clip() -> AsyncIterator[bytes]:
-        while chunk := await file.read(_CHUNK_BYTES):
-            yield chunk
-
     arriving: list[Callable[[], Awaitable[Attachment]]] = [
-        lambda: doors.intake.take_stream(clip(), (file.filename or "file")[:200])
+        lambda: doors.intake.take_stream(chunks_of(file), (file.filename or "file")[:200])
     ]
     if words := wishes.transcript:
 

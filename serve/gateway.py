@@ -22,6 +22,7 @@ from serve.keys import KeyRing
 from serve.openai_form import ApiError
 from serve.parts import Parts, open_parts
 from serve.settings import ServeSettings, read_settings
+from serve.speech_api import speech_router
 from serve.turns import TurnService
 
 __all__ = ["Parts", "create_app"]
@@ -56,6 +57,7 @@ def create_app(settings: ServeSettings | None = None, parts: Parts | None = None
     add_handlers(app)
     for router in (chat_router(doors), explain_router(doors), _models_router(doors), _state_router(doors)):
         app.include_router(router)
+    app.include_router(speech_router(doors, parts.transcriber))
     if parts.store is not None:
         app.include_router(history_router(parts.store, gate))
         if settings.page:

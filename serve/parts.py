@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import httpx
+from pydantic import SecretStr
 
 from affectgpt.agent import Progress, quiet
 from affectgpt.engines.echo import EchoEngine
@@ -28,6 +30,9 @@ from serve.writers import LocalWriter, UpstreamWriter, Writer
 
 __all__ = ["Parts", "open_parts"]
 
+Ending = Callable[[], object]
+"""What lets go of a part; it may be a coroutine."""
+
 
 @dataclass(slots=True)
 class Parts:
@@ -41,7 +46,7 @@ class Parts:
     upstream: Upstream | None = None
     store: Store | None = None
     transcriber: Transcriber | None = None
-    closing: list[Callable[[], Awaitable[None] | None]] = field(default_factory=list)
+    closing: list[Ending] = field(default_factory=list)
 
     @classmethod
     def of(cls, engine: Engine, settings: ServeSettings, perceiver: Perceiver | None = None) -> Parts:
@@ -52,7 +57,7 @@ class Parts:
     async def close(self) -> None:
         """Let go of everything."""
         while self.closing:
-            if (ending := self.closing.pop()()) is not None:
+            if isinstance(ending := self.closing.pop()(), Awaitable):
                 await ending
 
 
@@ -64,10 +69,10 @@ def open_parts(settings: ServeSettings, progress: Progress = quiet) -> Parts:
         EngineError, EngineUnreachable: the server that should answer does not. StoreError: the database.
     """
     settings.check()
-    closing: list[Callable[[], Awaitable[None] | None]] = []
+    closing: list[Ending] = []
     try:
         progress("model", None)
-        explainer, replier, upstream = _open_writers(settings, closing)
+        explainer, replier, upstream = _open_writers(settings, progress, closing)
         progress("model", 1.0)
         store = open_store(
             "" if settings.database in (None, "memory") else str(settings.database),
@@ -80,18 +85,20 @@ def open_parts(settings: ServeSettings, progress: Progress = quiet) -> Parts:
         perceiver = _open_perception(settings, closing)
     except BaseException:
         for ending in reversed(closing):
-            if (left := ending()) is not None:
-                left.close()  # type: ignore[attr-defined]
+            if isinstance(left := ending(), Coroutine):
+                left.close()  # nothing was asked over its connections yet
         raise
     return Parts(Crew(explainer, replier, perceiver, Screen()), intake, upstream, store, transcriber, closing)
 
 
 def _open_writers(
-    settings: ServeSettings, closing: list[Callable[[], Awaitable[None] | None]]
+    settings: ServeSettings, progress: Progress, closing: list[Ending]
 ) -> tuple[Writer, Writer, Upstream | None]:
     """Who explains, who replies, and the server that they are models of, if one."""
+    if settings.launch:
+        settings = _launch(settings, progress, closing)
     if settings.base_url is not None:
-        upstream, explainer, replier = _open_upstream(settings, settings.base_url, _secret(settings))
+        upstream, explainer, replier = _open_upstream(settings, settings.base_url)
         closing.append(upstream.close)
         return explainer, replier, upstream
     if settings.engine == "echo":
@@ -104,17 +111,31 @@ def _open_writers(
     return with_adapter, LocalWriter(open_engine(replace(local, adapter="none"), {})), None
 
 
-def _open_upstream(
-    settings: ServeSettings, base_url: str, given_key: str | None
-) -> tuple[Upstream, UpstreamWriter, UpstreamWriter]:
-    key = key_for(base_url, given_key)
+def _launch(settings: ServeSettings, progress: Progress, closing: list[Ending]) -> ServeSettings:
+    """The settings with the address, key and names of a vLLM server, which was started and ends with the gateway."""
+    from serve.command import LaunchOptions, command_for
+    from serve.launch import ModelServer
+
+    adapters = {"default": None, "none": ()}.get(settings.adapter, (Path(settings.adapter),))
+    server = ModelServer(
+        command_for(LaunchOptions(model=settings.model, adapters=adapters)),
+        tell=lambda stage, seconds: progress("model", None, f"{stage}, {seconds:.0f} s"),
+    )
+    closing.append(server.stop)
+    server.start()
+    names = {"model": server.base, "adapter": next(iter(server.adapters), "none")}
+    return settings.model_copy(update={"base_url": server.base_url, "api_key": SecretStr(server.key), **names})
+
+
+def _open_upstream(settings: ServeSettings, base_url: str) -> tuple[Upstream, UpstreamWriter, UpstreamWriter]:
+    key = key_for(base_url, settings.api_key.get_secret_value() if settings.api_key else None)
     listed = list_models(base_url, key)
     model, adapter, is_vllm = choose_models(listed, settings)
     upstream = Upstream(base_url, key, timeout_s=settings.timeout_s)
     return upstream, UpstreamWriter(upstream, adapter, continues=is_vllm), UpstreamWriter(upstream, model)
 
 
-def _open_perception(settings: ServeSettings, closing: list[Callable[[], Awaitable[None] | None]]) -> Perception:
+def _open_perception(settings: ServeSettings, closing: list[Ending]) -> Perception:
     limits = Limits(settings.worker_memory_bytes, settings.worker_seconds)
     pool = WorkerPool(settings.n_workers, settings.queue_length, limits, warm=warm_readers)
     closing.append(pool.close)
@@ -157,7 +178,3 @@ def choose_models(listed: list[dict[str, Any]], settings: ServeSettings) -> tupl
     if adapter not in names:
         raise OptionError(f"the server has no adapter {adapter!r}: {shown}", "name one that it serves with --adapter")
     return model, adapter, any(row.get("owned_by") == "vllm" for row in listed)
-
-
-def _secret(settings: ServeSettings) -> str | None:
-    return settings.api_key.get_secret_value() if settings.api_key else None

@@ -10,12 +10,13 @@ import asyncio
 import threading
 from collections.abc import AsyncGenerator, Generator, Sequence
 from concurrent.futures import Executor
-from typing import Protocol
+from typing import Any, Protocol
 
 from affectgpt.engines.engine import Engine, stamp
+from affectgpt.engines.http import chat_request, is_about_format
 from affectgpt.jobs import Stopped
 from affectgpt.records import Completion, Prompt, Sampling
-from serve.upstream import Upstream, read_chunk
+from serve.upstream import Upstream, UpstreamError, read_chunk
 
 __all__ = ["LocalWriter", "UpstreamWriter", "Writer"]
 
@@ -124,6 +125,7 @@ class UpstreamWriter:
         self.model = model
         self.continues = continues
         self.upstream = upstream
+        self._takes_schema = True
 
     async def write(self, prompt: Prompt, sampling: Sampling) -> AsyncGenerator[str | Completion, None]:
         """See `Writer.write`."""
@@ -141,35 +143,29 @@ class UpstreamWriter:
 
     async def complete(self, prompt: Prompt, sampling: Sampling) -> Completion:
         """One whole answer, its opening put back in front."""
-        answer = await self.upstream.complete(self.body(prompt, sampling))
-        choice = answer["choices"][0]
-        message, usage = choice["message"], answer.get("usage") or {}
+        choice, usage = await self._ask(self.body(prompt, sampling))
+        message = choice["message"]
         thought = message.get("reasoning") or message.get("reasoning_content") or ""
         text = message.get("content") or ""
         if prompt.opening and self.continues:
-            text = prompt.opening + text.lstrip("\n")
+            text = prompt.opening + text
         n_tokens = int(usage.get("prompt_tokens", 0)), int(usage.get("completion_tokens", 0))
         return stamp(self, prompt, text, n_tokens, choice.get("finish_reason") or "stop", thought)
 
-    def body(self, prompt: Prompt, sampling: Sampling) -> dict[str, object]:
+    async def _ask(self, body: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+        """(choice, usage); a server that refuses structured output is never asked with it again."""
+        try:
+            answer = await self.upstream.complete(body)
+        except UpstreamError as error:
+            if "response_format" not in body or error.status not in (400, 422) or not is_about_format(str(error)):
+                raise
+            self._takes_schema = False
+            answer = await self.upstream.complete({k: v for k, v in body.items() if k != "response_format"})
+        return answer["choices"][0], answer.get("usage") or {}
+
+    def body(self, prompt: Prompt, sampling: Sampling) -> dict[str, Any]:
         """The request's JSON."""
-        asked: dict[str, object] = {
-            "model": self.model,
-            "messages": [{"role": m.role, "content": m.content} for m in prompt.messages],
-            "max_tokens": sampling.max_tokens,
-            "temperature": sampling.temperature,
-            "top_p": sampling.top_p,
-            "seed": sampling.seed,
-        }
-        if sampling.stop:
-            asked["stop"] = list(sampling.stop)
-        if prompt.opening and self.continues:
-            asked["messages"] = [*asked["messages"], {"role": "assistant", "content": prompt.opening}]
-            asked |= {"continue_final_message": True, "add_generation_prompt": False}
-        elif prompt.schema:
-            schema = {"name": prompt.prompt_id, "schema": dict(prompt.schema), "strict": True}
-            asked["response_format"] = {"type": "json_schema", "json_schema": schema}
-        return asked
+        return chat_request(self.model, prompt, sampling, continues=self.continues, takes_schema=self._takes_schema)
 
     def engine(self, stop: threading.Event) -> Engine:
         """See `Writer.engine`."""

@@ -23,7 +23,7 @@ from affectgpt.engines.engine import EngineOptions, stamp
 from affectgpt.errors import EngineError, EngineUnreachable, OptionError
 from affectgpt.records import Completion, Prompt, Sampling
 
-__all__ = ["HttpEngine", "open_http"]
+__all__ = ["HttpEngine", "chat_request", "is_about_format", "open_http"]
 
 OPENAI_HOST = "api.openai.com"
 NO_KEY = "local"
@@ -50,6 +50,7 @@ _MARK = re.compile(
 """Where a mark begins that chat templates or servers use; this side does not know which model answers."""
 
 _ABOUT_FORMAT = re.compile(r"response_format|json_schema|json schema|structured|guided|grammar", re.IGNORECASE)
+_BEYOND_OPENAI = ("continue_final_message", "add_generation_prompt")
 _log = logging.getLogger(__name__)
 
 
@@ -200,7 +201,7 @@ class HttpEngine:
         try:
             return self._client.chat.completions.create(**asked)
         except (openai.BadRequestError, openai.UnprocessableEntityError) as e:
-            if "response_format" not in asked or not _ABOUT_FORMAT.search(str(e)):
+            if "response_format" not in asked or not is_about_format(str(e)):
                 raise
             if self._takes_schema:
                 _log.warning("%s takes no JSON schema; asking for the form in words only", self._url)
@@ -209,24 +210,18 @@ class HttpEngine:
             return self._client.chat.completions.create(**asked)
 
     def _asked(self, prompt: Prompt, sampling: Sampling) -> dict[str, Any]:
-        asked: dict[str, Any] = {
-            "model": self.model,
-            "messages": [{"role": m.role, "content": _unmarked(m.content)} for m in prompt.messages],
-            # OpenAI's own newer models refuse the older name; other servers may not know the newer one.
-            ("max_completion_tokens" if self._is_openai else "max_tokens"): sampling.max_tokens,
-            "temperature": sampling.temperature,
-            "top_p": sampling.top_p,
-            "seed": sampling.seed,
-        }
-        if sampling.stop:
-            asked["stop"] = list(sampling.stop)
-        if prompt.opening and self._continues():
-            asked["messages"].append({"role": "assistant", "content": _unmarked(prompt.opening)})
-            asked["extra_body"] = {"continue_final_message": True, "add_generation_prompt": False}
-        elif prompt.schema and self._takes_schema:
-            name = re.sub(r"[^A-Za-z0-9_-]", "_", prompt.prompt_id)[:64] or "answer"
-            schema = {"name": name, "schema": dict(prompt.schema), "strict": True}
-            asked["response_format"] = {"type": "json_schema", "json_schema": schema}
+        asked = chat_request(
+            self.model,
+            prompt,
+            sampling,
+            continues=bool(prompt.opening) and self._continues(),
+            takes_schema=self._takes_schema,
+        )
+        if self._is_openai:
+            # Its own newer models refuse the older name; other servers may not know the newer one.
+            asked["max_completion_tokens"] = asked.pop("max_tokens")
+        if more := {name: asked.pop(name) for name in _BEYOND_OPENAI if name in asked}:
+            asked["extra_body"] = more
         return asked
 
     def _completion(self, prompt: Prompt, reply: Any, opening: str) -> Completion:
@@ -275,6 +270,35 @@ class HttpEngine:
 
     def _nonsense(self) -> EngineError:
         return EngineError(f"{self._url} did not answer in the OpenAI form", "see that --base-url is the server's /v1")
+
+
+def chat_request(
+    model: str, prompt: Prompt, sampling: Sampling, *, continues: bool = False, takes_schema: bool = True
+) -> dict[str, Any]:
+    """The JSON of a chat completion. `continues`: the server goes on from an answer's opening, as vLLM does."""
+    asked: dict[str, Any] = {
+        "model": model,
+        "messages": [{"role": m.role, "content": _unmarked(m.content)} for m in prompt.messages],
+        "max_tokens": sampling.max_tokens,
+        "temperature": sampling.temperature,
+        "top_p": sampling.top_p,
+        "seed": sampling.seed,
+    }
+    if sampling.stop:
+        asked["stop"] = list(sampling.stop)
+    if prompt.opening and continues:
+        asked["messages"].append({"role": "assistant", "content": _unmarked(prompt.opening)})
+        asked |= {"continue_final_message": True, "add_generation_prompt": False}
+    elif prompt.schema and takes_schema:
+        name = re.sub(r"[^A-Za-z0-9_-]", "_", prompt.prompt_id)[:64] or "answer"
+        schema = {"name": name, "schema": dict(prompt.schema), "strict": True}
+        asked["response_format"] = {"type": "json_schema", "json_schema": schema}
+    return asked
+
+
+def is_about_format(error: str) -> bool:
+    """Whether a server's refusal is one of structured output."""
+    return bool(_ABOUT_FORMAT.search(error))
 
 
 def _opening(asked: Mapping[str, Any], prompt: Prompt) -> str:
