@@ -186,6 +186,7 @@ class Agent:
             sampling=self._options.sampling,
             decide=self._options.decide,  # type: ignore[arg-type]
             permissive=self._options.permissive,
+            revisions=0,  # what is measured is the model: a second look would mend its claims
         )
         agent = AffectAgent(self._engine, options, prompts=self._prompts, parts=Parts(appraiser=self._panel))
         return self._read(agent.explain(example.media))
