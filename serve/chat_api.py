@@ -14,7 +14,7 @@ from fastapi.responses import JSONResponse, Response
 from sse_starlette import EventSourceResponse, ServerSentEvent
 
 from serve.callers import Caller
-from serve.doors import MODEL, Doors, outcome_json, read_json, take_turn, turn_request
+from serve.doors import MODEL, Doors, kept_json, outcome_json, read_json, take_turn, turn_request
 from serve.events import Attachment, Carded, Ended, Event, Reasoned, Said
 from serve.failures import describe
 from serve.openai_form import ApiError, ChatRequest, read_chat
@@ -33,12 +33,13 @@ class _Answer:
     """One answer in OpenAI's form, whole or in chunks; both say the same."""
 
     chat: ChatRequest
-    model: str
+    doors: Doors
     id: str = field(default_factory=lambda: f"chatcmpl-{uuid.uuid4().hex}")
     created: int = field(default_factory=lambda: int(time.time()))
     content: str = ""
     reasoning: str = ""
     card: dict[str, str] | None = None
+    taken: list[Attachment] = field(default_factory=list)
 
     def delta(self, event: Event) -> dict[str, str] | None:
         """What an event adds to the message, or None."""
@@ -91,12 +92,14 @@ class _Answer:
             "object": kind,
             "created": self.created,
             "model": MODEL,
-            "system_fingerprint": self.model,
+            "system_fingerprint": self.doors.turns.model,
             "ai_generated": True,
         }
 
     def _extras(self, ended: Ended) -> dict[str, Any]:
-        extras: dict[str, Any] = {"card": self.card} if self.card else {}
+        extras: dict[str, Any] = kept_json(self.doors.settings, self.taken)
+        if self.card:
+            extras["card"] = self.card
         if self.chat.wishes.affect:
             extras["affect"] = outcome_json(ended)
         return extras
@@ -124,8 +127,8 @@ def chat_router(doors: Doors) -> APIRouter:
             return await pass_on(doors, request, body)
         chat = read_chat(body)
         _check(chat)
-        events = take_turn(doors, caller, _turn(doors, chat), _arriving(doors, chat))
-        answer = _Answer(chat, doors.turns.model)
+        answer = _Answer(chat, doors)
+        events = take_turn(doors, caller, _turn(doors, chat), _arriving(doors, chat), answer.taken)
         if not chat.is_streamed:
             return JSONResponse(await unless_left(request, _whole(answer, events)))
         relay = Relay(events)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Final
 
 from starlette.datastructures import FormData, UploadFile
@@ -14,7 +15,7 @@ from starlette.formparsers import FormParser, MultiPartException, MultiPartParse
 from starlette.requests import ClientDisconnect, Request
 
 from affectgpt.record_json import to_json
-from affectgpt.records import Message, Sampling
+from affectgpt.records import Message, Observation, Sampling
 from serve.callers import Caller, Gate
 from serve.events import Attachment, Ended, Event, Sensed, TurnRequest
 from serve.intake import Intake
@@ -29,6 +30,8 @@ __all__ = [
     "Doors",
     "chunks_of",
     "counted",
+    "kept_json",
+    "observation_json",
     "outcome_json",
     "read_form",
     "read_json",
@@ -126,9 +129,9 @@ async def take_turn(
     caller: Caller,
     request: TurnRequest,
     arriving: Sequence[Callable[[], Awaitable[Attachment]]],
+    taken: list[Attachment],
 ) -> AsyncGenerator[Event, None]:
-    """A turn whose files still come in: taken first, released at the end whatever happens."""
-    taken: list[Attachment] = []
+    """A turn whose files still come in: taken first, into `taken`, and released at the end whatever happens."""
     try:
         for arrive in arriving:
             taken.append(await arrive())
@@ -155,6 +158,19 @@ def turn_request(
         locale=wishes.locale or settings.locale,
         is_explained=wishes.is_explained,
     )
+
+
+def kept_json(settings: ServeSettings, taken: Sequence[Attachment]) -> dict[str, Any]:
+    """What a client may know of files that are kept for a while: ids to delete them by."""
+    if not settings.retain or not taken:
+        return {}
+    return {"uploads": [{"id": a.path.stem, "name": a.name, "kind": a.kind} for a in taken]}
+
+
+def observation_json(observation: Observation) -> dict[str, Any]:
+    """One observation as the outcome's JSON has it."""
+    row = {**asdict(observation), "is_missing": observation.is_missing}
+    return {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in row.items()}
 
 
 def outcome_json(ended: Ended) -> dict[str, object] | None:

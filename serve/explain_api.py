@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
-from dataclasses import asdict, replace
+from contextlib import aclosing
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from fastapi import APIRouter, Depends, Request
@@ -16,7 +17,7 @@ from affectgpt.record_json import NOTICE
 from affectgpt.records import Message, Sampling
 from serve.callers import Caller
 from serve.chat_api import NO_BUFFER, PING_S
-from serve.doors import Doors, chunks_of, outcome_json, read_form, take_turn, turn_request
+from serve.doors import Doors, chunks_of, kept_json, observation_json, outcome_json, read_form, take_turn, turn_request
 from serve.events import Attachment, Carded, Ended, Event, Observed, Reasoned, Staged
 from serve.failures import describe
 from serve.openai_form import ApiError, TurnWishes, read_wishes
@@ -46,17 +47,19 @@ def explain_router(doors: Doors) -> APIRouter:
         `done` and the document hold the outcome as `affectgpt explain --json` prints it, and the three parts as text.
         """
         form = await read_form(request, doors.settings.max_upload_bytes, FIELDS)
+        teller = _Teller(doors)
         try:
             wishes, file = _wishes(form), form.get("file")
-            events = take_turn(doors, caller, _turn(doors, wishes), _arriving(doors, wishes, file))
+            arriving = _arriving(doors, wishes, file)
+            events = _closing(form, take_turn(doors, caller, _turn(doors, wishes), arriving, teller.taken))
             if _wants_json(request):
-                return JSONResponse(await unless_left(request, _document(events)))
-            relay = Relay(_closing(form, events))
+                return JSONResponse(await unless_left(request, _document(teller, events)))
+            relay = Relay(events)
             early = await relay.head()
         except BaseException:
             await form.close()
             raise
-        return EventSourceResponse(_streamed(relay, early), ping=PING_S, sep="\n", headers=NO_BUFFER)
+        return EventSourceResponse(_streamed(teller, relay, early), ping=PING_S, sep="\n", headers=NO_BUFFER)
 
     return router
 
@@ -100,68 +103,70 @@ def _wants_json(request: Request) -> bool:
 
 async def _closing(form: FormData, events: AsyncGenerator[Event, None]) -> AsyncGenerator[Event, None]:
     try:
-        async for event in events:
-            yield event
+        async with aclosing(events):
+            async for event in events:
+                yield event
     finally:
-        await events.aclose()
         await form.close()
 
 
-async def _document(events: AsyncGenerator[Event, None]) -> dict[str, Any]:
-    card: Carded | None = None
-    try:
+@dataclass(slots=True)
+class _Teller:
+    """What is told of a turn, and the whole of it at the end."""
+
+    doors: Doors
+    taken: list[Attachment] = field(default_factory=list)
+    card: dict[str, str] | None = None
+
+    def tell(self, event: Event) -> tuple[str, dict[str, Any]] | None:
+        """(name, JSON) of an event, or None where it is nobody's business."""
+        match event:
+            case Staged(name, share):
+                return "stage", {"name": name, "share": share}
+            case Observed(observation):
+                return "observation", observation_json(observation)
+            case Reasoned(text):
+                return ("token", {"text": text}) if text else None
+            case Carded(markdown, locale):
+                self.card = {"markdown": markdown, "locale": locale}
+                return "card", self.card
+            case Ended():
+                return "done", self._whole(event)
+            case _:
+                return None
+
+    def _whole(self, ended: Ended) -> dict[str, Any]:
+        return {
+            "ai_generated": True,
+            "notice": NOTICE,
+            "model": ended.model,
+            "finish_reason": ended.finish_reason,
+            "reasoning": ended.reasoning,
+            "card": self.card,
+            "usage": {"prompt_tokens": ended.n_prompt_tokens, "completion_tokens": ended.n_completion_tokens},
+            "outcome": outcome_json(ended),
+            **kept_json(self.doors.settings, self.taken),
+        }
+
+
+async def _document(teller: _Teller, events: AsyncGenerator[Event, None]) -> dict[str, Any]:
+    async with aclosing(events):
         async for event in events:
-            if isinstance(event, Carded):
-                card = event
-            elif isinstance(event, Ended):
-                return _done(event, card)
-    finally:
-        await events.aclose()
+            if (told := teller.tell(event)) is not None and told[0] == "done":
+                return told[1]
     raise AssertionError("a turn ended without saying so")
 
 
-def _done(ended: Ended, card: Carded | None) -> dict[str, Any]:
-    return {
-        "ai_generated": True,
-        "notice": NOTICE,
-        "model": ended.model,
-        "finish_reason": ended.finish_reason,
-        "reasoning": ended.reasoning,
-        "card": {"markdown": card.markdown, "locale": card.locale} if card else None,
-        "usage": {"prompt_tokens": ended.n_prompt_tokens, "completion_tokens": ended.n_completion_tokens},
-        "outcome": outcome_json(ended),
-    }
-
-
-async def _streamed(relay: Relay, early: list[Event]) -> AsyncGenerator[ServerSentEvent, None]:
-    card: Carded | None = None
+async def _streamed(teller: _Teller, relay: Relay, early: list[Event]) -> AsyncGenerator[ServerSentEvent, None]:
     try:
         async for event in relay.all(early):
-            if isinstance(event, Carded):
-                card = event
-            if (told := _told(event, card)) is not None:
-                yield told
+            if (told := teller.tell(event)) is not None:
+                yield _sse(*told)
     except Exception as error:  # noqa: BLE001 - the status is out: what failed is told in the stream
-        yield _event("error", describe(error)[1])
+        yield _sse("error", describe(error)[1])
     finally:
         relay.close()
 
 
-def _told(event: Event, card: Carded | None) -> ServerSentEvent | None:
-    match event:
-        case Staged(name, share):
-            return _event("stage", {"name": name, "share": share})
-        case Observed(observation):
-            return _event("observation", {**asdict(observation), "is_missing": observation.is_missing})
-        case Reasoned(text):
-            return _event("token", {"text": text}) if text else None
-        case Carded(markdown, locale):
-            return _event("card", {"markdown": markdown, "locale": locale})
-        case Ended():
-            return _event("done", _done(event, card))
-        case _:
-            return None
-
-
-def _event(name: str, document: Any) -> ServerSentEvent:
+def _sse(name: str, document: dict[str, Any]) -> ServerSentEvent:
     return ServerSentEvent(event=name, data=json.dumps(document, ensure_ascii=False), sep="\n")

@@ -23,6 +23,9 @@ from affectgpt.errors import (
     PoolFull,
     TranscriptError,
     UnreadableMedia,
+    UploadRefused,
+    UploadTooLarge,
+    UrlRefused,
     WorkerDied,
 )
 from serve.openai_form import ApiError, error_body
@@ -32,6 +35,9 @@ from serve.upstream import UpstreamError
 __all__ = ["add_handlers", "describe"]
 
 _STATUS: Final[tuple[tuple[type[AffectError], int, str | None], ...]] = (
+    (UploadTooLarge, 413, "media_too_large"),
+    (UrlRefused, 400, "url_not_allowed"),
+    (UploadRefused, 415, "unsupported_media"),
     (ImageTooLarge, 413, "media_too_large"),
     (MediaTooLong, 413, "media_too_long"),
     (UnreadableMedia, 422, "unreadable_media"),

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
 from fastapi import APIRouter, Depends, FastAPI
-from fastapi.responses import JSONResponse
+from fastapi.responses import JSONResponse, Response
 
 from affectgpt.errors import AffectError
 from affectgpt.versions import own_version
@@ -48,7 +49,11 @@ def create_app(settings: ServeSettings | None = None, parts: Parts | None = None
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        upkeep = [asyncio.create_task(keep()) for keep in parts.upkeep]
         yield
+        for task in upkeep:
+            task.cancel()
+        await asyncio.gather(*upkeep, return_exceptions=True)
         turns.close()
         await parts.close()
 
@@ -58,6 +63,7 @@ def create_app(settings: ServeSettings | None = None, parts: Parts | None = None
     for router in (chat_router(doors), explain_router(doors), _models_router(doors), _state_router(doors)):
         app.include_router(router)
     app.include_router(speech_router(doors, parts.transcriber))
+    app.include_router(_uploads_router(doors))
     if parts.store is not None:
         app.include_router(history_router(parts.store, gate))
         if settings.page:
@@ -90,6 +96,19 @@ def _models_router(doors: Doors) -> APIRouter:
         if name not in await names():
             raise ApiError(f"no model {name[:80]!r}", "see /v1/models", status=404, code="model_not_found")
         return row(name)
+
+    return router
+
+
+def _uploads_router(doors: Doors) -> APIRouter:
+    router = APIRouter(prefix="/v1", tags=["uploads"], dependencies=[Depends(doors.gate.caller)])
+
+    @router.delete("/uploads/{upload_id}", status_code=204, summary="Delete a file that was kept")
+    def delete(upload_id: str) -> Response:
+        """By the id that the answer's `uploads` gave, which nobody else can guess. 404 where it is gone already."""
+        if not doors.intake.delete(upload_id):
+            raise ApiError("no such upload", "it may be gone already", status=404)
+        return Response(status_code=204)
 
     return router
 

@@ -13,8 +13,10 @@ from collections.abc import AsyncIterator, Iterable
 from pathlib import Path
 from typing import Protocol
 
-from serve.events import Attachment, MediaKind
-from serve.openai_form import ApiError, MediaPart
+from affectgpt.errors import UploadRefused, UploadTooLarge, UrlRefused
+from serve.events import Attachment
+from serve.openai_form import MediaPart
+from serve.sniffing import N_HEAD_BYTES, sniff
 
 __all__ = ["FolderIntake", "Intake"]
 
@@ -26,21 +28,25 @@ class Intake(Protocol):
         """A file that came inside a request.
 
         Raises:
-            ApiError: 400 for a URL that may not be fetched or broken base64, 413 too large, 415 no known medium.
+            UrlRefused: a URL that is not fetched. UploadTooLarge. UploadRefused: broken base64, no known medium.
         """
         ...
 
     async def take_stream(self, chunks: AsyncIterator[bytes], name: str) -> Attachment:
-        """A file that was uploaded. Raises ApiError as `take_part` does."""
+        """A file that was uploaded. Raises what `take_part` raises."""
         ...
 
     async def release(self, attachments: Iterable[Attachment]) -> None:
         """The turn is over: delete them, unless they are to be kept for a while."""
         ...
 
+    def delete(self, upload_id: str) -> bool:
+        """Delete a file now, by its path's stem; whether it was there."""
+        ...
+
 
 class FolderIntake:
-    """A temporary folder, one file an upload, known by its first bytes and nothing that the client says of it."""
+    """A temporary folder of this process, for tests and for trying out; `serve.uploads` holds every limit."""
 
     def __init__(self, max_bytes: int) -> None:
         self._folder = Path(tempfile.mkdtemp(prefix="affectgpt-"))
@@ -52,11 +58,11 @@ class FolderIntake:
         if part.url is not None:
             head, comma, data = part.url.partition(",")
             if not head.startswith("data:") or not comma or not head.endswith(";base64"):
-                raise ApiError("only data: URLs are taken", "send data:…;base64,…", code="url_not_allowed")
+                raise UrlRefused("only data: URLs are taken", "send data:…;base64,…")
         try:
             content = await asyncio.to_thread(base64.b64decode, data or "", validate=True)
         except (binascii.Error, ValueError):
-            raise ApiError(f"{part.part} holds no base64", "encode the file's bytes", param=part.part) from None
+            raise UploadRefused("broken base64", "encode the file's bytes") from None
 
         async def whole() -> AsyncIterator[bytes]:
             yield content
@@ -73,14 +79,16 @@ class FolderIntake:
                 async for chunk in chunks:
                     n_bytes += len(chunk)
                     if n_bytes > self._max_bytes:
-                        raise ApiError(f"more than {self._max_bytes} bytes", "send a smaller file", status=413)
-                    head = head or chunk[:4096]
+                        raise UploadTooLarge(f"more than {self._max_bytes} bytes", "send a smaller file")
+                    head = (head + chunk)[:N_HEAD_BYTES] if len(head) < N_HEAD_BYTES else head
                     digest.update(chunk)
                     file.write(chunk)
-            kind, suffix = _known(head, name)
-            named = path.with_suffix(suffix)
-            path.rename(named)
-            return Attachment(named, kind, name, digest.hexdigest())
+            if (known := sniff(head)) is None:
+                raise UploadRefused(
+                    f"{name}: of no kind that is known", "send another format"
+                )
+            named = path.rename(path.with_suffix(known.suffix))
+            return Attachment(named, known.kind, name, digest.hexdigest())
         except BaseException:
             path.unlink(missing_ok=True)
             raise
@@ -90,19 +98,13 @@ class FolderIntake:
         for attachment in attachments:
             attachment.path.unlink(missing_ok=True)
 
+    def delete(self, upload_id: str) -> bool:
+        """See `Intake.delete`."""
+        found = [path for path in self._folder.iterdir() if path.stem == upload_id]
+        for path in found:
+            path.unlink(missing_ok=True)
+        return bool(found)
+
     def close(self) -> None:
         """Delete the folder."""
         shutil.rmtree(self._folder, ignore_errors=True)
-
-
-def _known(head: bytes, name: str) -> tuple[MediaKind, str]:
-    if head.startswith((b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"BM")) or head[8:12] == b"WEBP":
-        return "image", ".img"
-    if head.startswith((b"ID3", b"fLaC", b"OggS", b"\xff\xfb", b"\xff\xf3", b"\xff\xf1")) or head[8:12] == b"WAVE":
-        return "audio", ".snd"
-    if head[4:8] == b"ftyp" or head.startswith(b"\x1a\x45\xdf\xa3") or head[8:12] == b"AVI ":
-        return "video", ".vid"
-    suffix = Path(name).suffix.lower()
-    if suffix in {".srt", ".vtt", ".txt"} and b"\x00" not in head:
-        return "transcript", suffix
-    raise ApiError("no known image, sound, video or transcript", "send a common format", status=415)

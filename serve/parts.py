@@ -22,9 +22,11 @@ from affectgpt.workers import Limits, MediaCache, WorkerPool
 from serve.intake import FolderIntake, Intake
 from serve.perceiver import Perceiver, ThreadPerceiver
 from serve.perception import Perception, warm_readers
+from serve.remote import Remote
 from serve.settings import ServeSettings
 from serve.store import Store, open_store
 from serve.turns import Crew
+from serve.uploads import UploadLimits, Uploads
 from serve.upstream import Upstream, key_for
 from serve.writers import LocalWriter, UpstreamWriter, Writer
 
@@ -36,7 +38,7 @@ Ending = Callable[[], object]
 
 @dataclass(slots=True)
 class Parts:
-    """Everything that a gateway is given. `closing` is run at its end, the last first.
+    """Everything that a gateway is given. `closing` is run at its end, the last first, `upkeep` beside it all along.
 
     `store` None: no history. `transcriber` None: /v1/audio/transcriptions says what is missing.
     """
@@ -47,6 +49,7 @@ class Parts:
     store: Store | None = None
     transcriber: Transcriber | None = None
     closing: list[Ending] = field(default_factory=list)
+    upkeep: list[Callable[[], Coroutine[Any, Any, None]]] = field(default_factory=list)
 
     @classmethod
     def of(cls, engine: Engine, settings: ServeSettings, perceiver: Perceiver | None = None) -> Parts:
@@ -80,15 +83,14 @@ def open_parts(settings: ServeSettings, progress: Progress = quiet) -> Parts:
         )
         closing.append(store.close)
         transcriber = open_whisper(settings.whisper) if settings.whisper else find_whisper()
-        intake = FolderIntake(settings.max_upload_bytes)
-        closing.append(intake.close)
-        perceiver = _open_perception(settings, closing)
+        uploads, perception = _open_readers(settings, closing)
     except BaseException:
         for ending in reversed(closing):
             if isinstance(left := ending(), Coroutine):
                 left.close()  # nothing was asked over its connections yet
         raise
-    return Parts(Crew(explainer, replier, perceiver, Screen()), intake, upstream, store, transcriber, closing)
+    crew = Crew(explainer, replier, perception, Screen())
+    return Parts(crew, uploads, upstream, store, transcriber, closing, [uploads.keep_swept])
 
 
 def _open_writers(
@@ -135,13 +137,25 @@ def _open_upstream(settings: ServeSettings, base_url: str) -> tuple[Upstream, Up
     return upstream, UpstreamWriter(upstream, adapter, continues=is_vllm), UpstreamWriter(upstream, model)
 
 
-def _open_perception(settings: ServeSettings, closing: list[Ending]) -> Perception:
+def _open_readers(settings: ServeSettings, closing: list[Ending]) -> tuple[Uploads, Perception]:
+    """Where files come in and what reads them; decoding happens in workers alone."""
     limits = Limits(settings.worker_memory_bytes, settings.worker_seconds)
     pool = WorkerPool(settings.n_workers, settings.queue_length, limits, warm=warm_readers)
     closing.append(pool.close)
     perception = Perception(pool, MediaCache(cache_root() / "readings", settings.cache_bytes))
     closing.append(perception.close)
-    return perception
+    uploads = Uploads(
+        cache_root() / "uploads",
+        UploadLimits(
+            max_bytes=settings.max_upload_bytes, max_duration_s=settings.max_duration_s, max_pixels=settings.max_pixels
+        ),
+        pool,
+        ttl_s=settings.ttl_s,
+        retain=settings.retain,
+        remote=Remote(settings.allow_host) if settings.allow_host else None,
+    )
+    closing.append(uploads.close)
+    return uploads, perception
 
 
 def list_models(base_url: str, key: str | None, timeout_s: float = 10.0) -> list[dict[str, Any]]:
