@@ -9,6 +9,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import overload
 
+from affectgpt.records import Observation
+
 __all__ = ["Corpus", "Example"]
 
 
@@ -23,6 +25,7 @@ class Example:
     context: what was said before in the same dialogue, oldest first.
     spans: pieces of text that caused the emotion, where they are marked.
     references: texts that an answer may be compared with.
+    observations: the evidence itself, where a row comes with it instead of with text or media.
     fault: what is wrong with the row, in words; empty for a sound one. A faulty row is kept, so that it is counted.
     """
 
@@ -36,6 +39,7 @@ class Example:
     context: tuple[str, ...] = ()
     spans: tuple[str, ...] = ()
     references: tuple[str, ...] = ()
+    observations: tuple[Observation, ...] = ()
     fault: str = ""
 
 
@@ -94,6 +98,6 @@ def _fault(row: Example) -> str:
     bad = next((name for name, value in row.values.items() if not math.isfinite(value)), None)
     if bad is not None:
         return f"{bad} is not a finite number"
-    if row.media is None and not (row.text or "").strip():
+    if row.media is None and not row.observations and not (row.text or "").strip():
         return "neither text nor media"
     return ""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from instruction_data.drafts import Task
-from instruction_data.tasks import asking, explaining, rating, talking
+from instruction_data.tasks import asking, correcting, explaining, rating, talking
 
 __all__ = ["TASKS"]
 
@@ -14,6 +14,7 @@ TASKS: Mapping[str, Task] = {
     "label": explaining.label,
     "words": explaining.words,
     "describe": explaining.describe,
+    "corrected": correcting.corrected,
     "yes-no": asking.yes_no,
     "numbers": asking.numbers,
     "ei-reg": rating.ei_reg,

@@ -17,8 +17,10 @@ from affectgpt.emotions import load_lexicon
 from affectgpt.evaluation.faithfulness import said_yes
 from affectgpt.mentions import find_mentions
 from affectgpt.records import Modality
+from affectgpt.textualize import Sensed, tell
 from instruction_data.drafts import Draft, Workbench
 from instruction_data.esconv import STRATEGIES, read_esconv
+from instruction_data.evidence import draw_face
 from instruction_data.filters import FilterOptions, Filters
 from instruction_data.material import Material, Said
 from instruction_data.scenes import Mix, Stage
@@ -34,6 +36,12 @@ def said(source: str, **fields: object) -> Said:
     return Said(source, None, "", "d1", example)
 
 
+def corrected() -> Said:
+    seen = tell(Sensed(draw_face(random.Random(3), "sad", 2.0), None, None)).items
+    example = Example("x", label="sad", labels=("let down",), group={"media": ""}, observations=seen)
+    return Said("feedback", "sad", "", "c1", example)
+
+
 @cache
 def bench() -> Workbench:
     rows = {
@@ -45,6 +53,7 @@ def bench() -> Workbench:
         "empathetic_dialogues": [
             said("empathetic_dialogues", label="sad", context=LINES[:2], references=("Oh,I am sorry.",))
         ],
+        "feedback": [corrected()],
         "esconv": [said("esconv", label="Questions", context=(f"seeker: {LINES[0]}",), references=("What happened?",))],
     }
     material = Material("train", rows)
