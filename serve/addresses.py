@@ -13,6 +13,7 @@ __all__ = ["Network", "Resolver", "is_public", "resolve"]
 _NAT64: Final = (ip_network("64:ff9b::/96"), ip_network("64:ff9b:1::/48"))  # RFC 6052, RFC 8215
 _COMPATIBLE: Final = ip_network("::/96")  # RFC 4291, 2.5.5.1: an IPv4 address in its last 32 bits
 _NEVER: Final = (
+    ip_network("192.0.0.0/24"),  # RFC 6890: protocol assignments, some of which Python calls global
     ip_network("192.88.99.0/24"),  # RFC 7526: 6to4 relays, given up
     ip_network("fec0::/10"),  # RFC 3879: site-local, given up
     ip_network("5f00::/16"),  # RFC 9602: segment routing

@@ -17,7 +17,7 @@ import ssl
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable
 from contextlib import aclosing
 from dataclasses import dataclass
-from ipaddress import ip_network
+from ipaddress import ip_address, ip_network
 from typing import Final
 
 import httpx
@@ -30,7 +30,10 @@ __all__ = ["Remote"]
 MAX_REDIRECTS: Final = 3
 MAX_URL: Final = 2048
 
-_URL: Final = re.compile(r"https?://[!#-\[\]^_`a-z{|}~]+", re.IGNORECASE)  # printable, no space, quote or backslash
+# Printable ASCII without space, quote and backslash, which parsers of URLs disagree about.
+_URL: Final = re.compile(
+    r"https?://(?P<authority>[\w.~%:@\[\]!$&'()*+,;=-]+)(?:[/?#][!#-\[\]^_`a-z{|}~]*)?", re.I | re.A
+)
 _HOST: Final = re.compile(r"(?:[a-z0-9](?:[a-z0-9_-]{0,61}[a-z0-9])?\.)*[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
 _ENTRY: Final = re.compile(r"(?P<wild>\*\.)?(?P<host>[^\s/\\@:?#\[\]*%]+)(?::(?P<port>\d{1,5}))?")
 _PORTS: Final = {"http": 80, "https": 443}
@@ -119,15 +122,16 @@ class Remote:
 
     def _check(self, text: str) -> _Target:
         """The URL, if its form, its host and its port are allowed; nothing is asked yet."""
+        form = _URL.fullmatch(text) if len(text) <= MAX_URL else None
         try:
-            url = httpx.URL(text) if len(text) <= MAX_URL and _URL.fullmatch(text) else None
-            host = "" if url is None else url.raw_host.decode("ascii").lower().removesuffix(".")
-            port = 0 if url is None else url.port or _PORTS[url.scheme]
+            url = httpx.URL(text if form else "")
+            host = url.raw_host.decode("ascii").lower().removesuffix(".")
+            port = _PORTS[url.scheme] if url.port is None else url.port
         except (httpx.InvalidURL, UnicodeError, ValueError, KeyError):
-            url = None
-        if url is None or not host:
+            host = ""
+        if form is None or not host:
             raise UrlRefused("a URL that is no plain http(s) URL", "write it like https://media.example.org/clip.mp4")
-        if url.userinfo or "@" in url.netloc.decode("ascii"):
+        if "@" in form["authority"]:
             raise UrlRefused(f"{host}: a URL with a name or a password in it", "leave them out")
         if not any(entry.allows(host, port, url.scheme) for entry in self._entries):
             raise UrlRefused(f"{host[:80]}: no host that is allowed here (port {port})", _SEND)
@@ -200,6 +204,17 @@ def _entry(text: str) -> _Entry:
     except (httpx.InvalidURL, UnicodeError):
         host = ""
     port = int(found["port"]) if found and found["port"] else None
-    if found is None or not _HOST.fullmatch(host) or port == 0 or (port or 0) > 65535:
+    if found is None or not _is_host(host) or port == 0 or (port or 0) > 65535:
         raise OptionError(f"{text!r} is no host to allow", "write it like media.example.org or *.example.org")
     return _Entry(host, bool(found["wild"]), port)
+
+
+def _is_host(host: str) -> bool:
+    """A name, or an IPv4 address in its one usual form: never 127.1 or 0x7f.1, which a resolver takes for one too."""
+    last = host.rpartition(".")[2]
+    if last.isdigit() or last.startswith("0x"):
+        try:
+            return str(ip_address(host)) == host
+        except ValueError:
+            return False
+    return _HOST.fullmatch(host) is not None
