@@ -20,9 +20,9 @@ from affectgpt.parsing import parse, sentences
 from affectgpt.prompting import PromptLibrary
 from affectgpt.records import Appraisal, Completion, Explanation, Modality, Observation, Observations, Prompt
 from affectgpt.textualize import restate
-from finetune.judging import named_labels
 from finetune.observed import read_appraisal, read_observations
 from finetune.rows import Row
+from finetune.slips import named_labels
 
 __all__ = ["Evidence", "Flip", "Followed", "decisive", "draw_flips", "follow", "rebuild"]
 

@@ -13,40 +13,17 @@ from itertools import pairwise
 import numpy as np
 
 from affectgpt.answers import labels
-from affectgpt.emotions import load_lexicon
 from affectgpt.evaluation import metrics
 from affectgpt.evaluation.faithfulness import said_yes
 from affectgpt.grounding import check
 from affectgpt.mentions import find_mentions
-from affectgpt.parsing import citations, parse, parse_text, sentences
-from affectgpt.records import Appraisal, CheckedClaim, Claim, Completion, Explanation, Observations, Verdict
+from affectgpt.parsing import citations, parse, parse_text
+from affectgpt.records import CheckedClaim, Claim, Completion, Explanation, Observations, Verdict
 from finetune.observed import read_appraisal, read_observations
 from finetune.rows import Row
+from finetune.slips import count_feelings, find_slips, names_conflict
 
-__all__ = ["NAMES_CONFLICT", "Judged", "distinct_2", "judge", "named_labels", "names_conflict", "summarise"]
-
-NAMES_CONFLICT = re.compile(r"\b(?:conflicts?|disagrees?|contradicts?|at odds)\b", re.IGNORECASE)
-"""The words by which the training rows name a conflict, and nothing else."""
-_DENIED = re.compile(r"\b(?:no|not|without|never|neither|nothing)\b", re.IGNORECASE)
-_ABSENT = re.compile(
-    r"\b(?:unknown|missing|no use|could not be used|cannot be judged|nothing is known)\b", re.IGNORECASE
-)
-_CHANNEL_WORDS = {
-    "face": re.compile(r"\bfac(?:e|ial)\b", re.IGNORECASE),
-    "voice": re.compile(r"\b(?:voice|sounded|tone)\b", re.IGNORECASE),
-    "speech": re.compile(r"\b(?:words?|what (?:was|is) said|transcript)\b", re.IGNORECASE),
-}
-_MODEST = re.compile(
-    r"\b(?:confidence in this is low|little confidence|tentative|only a guess|held loosely)\b", re.IGNORECASE
-)
-FIRM = 0.5
-"""Confidence from which calling it low is wrong; the training rows call up to .3 low."""
-_ARGUING = frozenset(
-    ("alone", "still", "open", "like", "likely", "content", "confidence", "confident", "certain", "sure", "unsure",
-     "caution", "low", "loosely")
-)  # fmt: skip
-"""Words that the lexicon knows as feelings and that an account of evidence uses for something else: `the content of the
-words`, `seen alone`, `a confidence of 0.4`."""
+__all__ = ["Judged", "distinct_2", "judge", "summarise"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,8 +36,9 @@ class Judged:
     `n_feelings` are named in the interpretation, `n_feelings_right` of them where the appraisal has them: beside a
     citation what that channel is read as, else on the shortlist. Of `n_clear` channels that are read as a feeling,
     `n_clear_told` are told so with a citation.
-    `slips` are sentences of the interpretation that no claim counts: a channel called unknown that was read, the same
-    sentence twice, a confidence called low that is not.
+    `slips` are sentences of the interpretation that are wrong though no claim counts them: a channel called unknown
+    that was read, channels that agree and do not, a whole that is not the label, a close second called far, a firm
+    reading called unsure, the same sentence twice.
     `n_weighed` of the `n_channels` that gave evidence are cited in the interpretation; `has_conflict` where the prompt
     tells of a conflict, `names_conflict` where the interpretation does.
     """
@@ -143,58 +121,13 @@ def judge(row: Row, completion: Completion) -> Judged:
         bool(given),
         len(channels),
         len({o.modality for o in seen.items if not o.is_missing and o.id in weighed}),
-        *_feelings(answer.interpretation, seen, appraisal),
+        *count_feelings(answer.interpretation, seen, appraisal),
         has_conflict,
         names_conflict(answer.interpretation),
         interpretation=answer.interpretation,
-        slips=_slips(answer, appraisal),
+        slips=find_slips(answer, appraisal),
         faults=tuple(f"{c.reason}: {c.claim.text}" for c in grounding.claims if c.verdict is not Verdict.SUPPORTED),
     )
-
-
-def names_conflict(text: str) -> bool:
-    """Whether a sentence of the text says that channels conflict, and does not deny it."""
-    return any(
-        _DENIED.search(s[: found.start()]) is None for s in sentences(text) if (found := NAMES_CONFLICT.search(s))
-    )
-
-
-def named_labels(text: str) -> set[str]:
-    """The basic labels that single words of the text resolve to; quotes, citations and words of argument aside."""
-    bare = re.sub(r"\[[^\]]*\]", " ", re.sub(r"[\"“][^\"“”]*[\"”]", " ", text)).lower()
-    words = (word for word in re.findall(r"[a-z]+", bare) if word not in _ARGUING)
-    return {label for word in words if (label := load_lexicon().to_set(word, "basic8"))}
-
-
-def _feelings(text: str, seen: Observations, appraisal: Appraisal | None) -> tuple[int, int, int, int]:
-    """Feelings named, those that the appraisal has in that place, channels read as a feeling, and those told so."""
-    if appraisal is None:
-        return 0, 0, 0, 0
-    tops = {m: d.top for m, d in appraisal.by_modality.items()}
-    clear = {m for m, top in tops.items() if top != "neutral" and appraisal.carried_by.get(m)}
-    modality, n_named, n_right, told = {o.id: o.modality.value for o in seen.items}, 0, 0, set()
-    for sentence in sentences(text):
-        named = named_labels(sentence) - {"neutral"}
-        channels = {modality[i] for i in citations(sentence) if i in modality} & tops.keys()
-        held = {tops[m] for m in channels} or {*appraisal.fused.probabilities, *tops.values()}
-        n_named += len(named)
-        n_right += len(named & held)
-        told |= {m for m in channels & clear if tops[m] in named}
-    return n_named, n_right, len(clear), len(told)
-
-
-def _slips(answer: Explanation, appraisal: Appraisal | None) -> tuple[str, ...]:
-    """What a stranger would stumble over, sentence by sentence."""
-    told = sentences(answer.interpretation)
-    read = set(appraisal.by_modality) if appraisal else set()
-    found = [f"said twice: {s}" for s in dict.fromkeys(told) if told.count(s) > 1]
-    for s in told:
-        absent = {m for m, words in _CHANNEL_WORDS.items() if words.search(s)} if _ABSENT.search(s) else set()
-        if absent and absent <= read:
-            found.append(f"{' and '.join(sorted(absent))} was read: {s}")
-        if _MODEST.search(s) and answer.conclusion.confidence >= FIRM:
-            found.append(f"the confidence is {answer.conclusion.confidence:.1f}: {s}")
-    return tuple(found)
 
 
 def distinct_2(texts: Sequence[str]) -> float:

@@ -13,9 +13,10 @@ from affectgpt.grounding import check
 from affectgpt.parsing import parse_text
 from affectgpt.prompting import PromptLibrary
 from affectgpt.records import Completion, Explanation, Message, Observations
-from finetune.judging import NAMES_CONFLICT, distinct_2, judge, named_labels, names_conflict, summarise
+from finetune.judging import distinct_2, judge, summarise
 from finetune.observed import read_appraisal, read_observations
 from finetune.rows import Row
+from finetune.slips import NAMES_CONFLICT, named_labels, names_conflict
 from instruction_data import card, sentences
 from instruction_data.composer import compose
 from instruction_data.evidence import draw
@@ -110,12 +111,15 @@ def test_what_a_stranger_would_stumble_over_is_told() -> None:
     seen = read_observations(made.messages)
     asked = PromptLibrary().render("explain", seen, appraise(seen)).messages
     shown = replace(made, messages=(*asked, made.messages[-1]))
+    label = judge(shown, answer(made.answer)).label
     assert judge(shown, answer(made.answer)).slips == ()
     for said, slip in (
         ("No use could be made of the face.", "face was read"),
         ("The words are missing from the evidence [M1].", "speech was read"),
         ("The face speaks clearly [F1].", "said twice"),
         ("The confidence in this is low.", "the confidence is 0.5"),
+        ("The face and the words agree.", "the channels differ"),
+        ("The person seems astonished.", f"the label is {label}, not surprised"),
     ):
         text = made.answer.replace("The words are plain [S1].", f"The words are plain [S1]. {said}")
         assert [s.partition(":")[0] for s in judge(shown, answer(text)).slips] == [slip]
