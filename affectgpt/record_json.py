@@ -122,12 +122,12 @@ def describe_revision(revision: Mapping[str, Any]) -> str:
     """An answer's `revision`, as the document holds it, in words: what was asked again and what came of it."""
     spoken = [c for c in revision["first"] if c["section"] == "interpretation"]
     n_faults = sum(c["verdict"] == Verdict.CONTRADICTED.value for c in spoken)
-    n_asked, n_withdrawn, note = revision["n_asked"], len(revision["withdrawn"]), revision["note"]
-    what = "1 sentence" if n_faults == 1 else f"{n_faults} sentences"
+    n_asked, n_withdrawn = revision["n_asked"], len(revision["withdrawn"])
     often = {1: "once", 2: "twice"}.get(n_asked, f"{n_asked} times")
-    left = f"; {n_withdrawn} still did and {'was' if n_withdrawn == 1 else 'were'} withdrawn" if n_withdrawn else ""
-    told = f"{what} of the first answer went against the evidence, so the model was asked again {often}{left}"
-    return f"{told} ({note})" if note else told
+    what = "1 sentence" if n_faults == 1 else f"{n_faults} sentences"
+    ends = f"{max(n_faults - n_withdrawn, 0)} mended, {n_withdrawn} withdrawn"
+    note = f" ({revision['note']})" if revision["note"] else ""
+    return f"Asked again {often} for {what} that the evidence contradicts: {ends}{note}."
 
 
 def _observation(observation: Observation) -> dict[str, object]:

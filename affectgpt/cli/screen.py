@@ -24,7 +24,6 @@ from affectgpt.records import (
     Grounding,
     Observation,
     Outcome,
-    Revision,
     UnparsedAnswer,
     Verdict,
 )
@@ -139,21 +138,18 @@ def _show_explanation(console: Console, answer: Explanation, decision: Decision)
     console.print(Padding(table, (0, 0, 0, 2)))
     _heading(console, "Interpretation")
     console.print(_body(answer.interpretation or "Nothing of it is carried by the evidence."))
-    if answer.revision:
-        _show_revision(console, answer.revision)
+    if answer.revision and (n := len(answer.revision.withdrawn)):
+        gone = "1 sentence was" if n == 1 else f"{n} sentences were"
+        console.print(Padding(Text(f"({gone} withdrawn, see Grounding)", "dim"), (0, 0, 0, 2)))
     _heading(console, "Conclusion")
     _show_conclusion(console, answer.conclusion)
     _show_decision(console, decision)
     if answer.grounding:
         _show_grounding(console, answer.grounding)
-
-
-def _show_revision(console: Console, revision: Revision) -> None:
-    """What was asked again, and the sentences that were left out, each with its reason."""
-    told = describe_revision(revision_json(revision))
-    console.print(Padding(Text(plain(told), "dim"), (0, 0, 0, 2)))
-    for checked in revision.withdrawn:
-        _show_fault(console, checked)
+    if answer.revision:
+        console.print(_body(describe_revision(revision_json(answer.revision))))
+        for checked in answer.revision.withdrawn:
+            _show_fault(console, checked)
 
 
 def _show_conclusion(console: Console, conclusion: Conclusion) -> None:
