@@ -1,0 +1,257 @@
+"""Real vLLM with the embedded model and the shipped adapter in float32, against transformers and peft token by token.
+
+Without `serve/vllm/cpu_lora.py`, and with no slot to spare (--max-loras 1), the mixed batch below gives the base's rows
+the adapter's answers: five of six base rows were wrong. With either of the two it is right; both stand.
+"""
+
+from __future__ import annotations
+
+import base64
+import importlib.util
+import io
+import json
+import re
+import shutil
+import warnings
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from affectgpt.engines import adapter, models
+from affectgpt.engines.engine import EngineOptions, open_engine
+from affectgpt.records import Message, Prompt, Sampling
+from serve.command import PYTHON, LaunchOptions, command_for
+from serve.launch import ModelServer, progress_line
+
+CPU_LORA = Path(__file__).resolve().parent.parent.parent / "serve" / "vllm" / "cpu_lora.py"
+N_TOKENS = 24
+QUESTIONS = (
+    "Name three colours.",
+    "Why does the voice rise at the end of a question?",
+    "Observations\n[f1] lip corners up\nWhat does the person seem to feel?",
+    "Say something kind.",
+    "What is the capital of France?",
+    "Count to ten.",
+)
+
+real = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not PYTHON.exists(), reason="vLLM is not set up: make vllm-setup"),
+]
+
+
+# ---------------------------------------------------------------- the arithmetic, without vLLM
+
+
+@pytest.fixture(scope="module")
+def cpu_lora() -> Any:
+    spec = importlib.util.spec_from_file_location("cpu_lora", CPU_LORA)
+    assert spec
+    assert spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize("slots", [[0, 0, 0], [-1, -1, -1], [0, -1, 1, 1, -1, 0], [1, -1], [-1]])
+def test_each_row_gets_its_own_adapter_and_a_row_without_gets_none(cpu_lora: Any, slots: list[int]) -> None:
+    import torch
+
+    torch.manual_seed(0)
+    n, width, rank, widths = len(slots), 5, 2, (3, 4)
+    a = tuple(torch.randn(2, 1, rank, width) for _ in widths)
+    b = tuple(torch.randn(2, 1, out, rank) for out in widths)
+    x, y = torch.randn(n, width), torch.randn(n, sum(widths))
+    expected = y.clone()
+    for row, slot in enumerate(slots):
+        if slot >= 0:
+            expected[row] += torch.cat([2.0 * (b[i][slot, 0] @ (a[i][slot, 0] @ x[row])) for i in range(2)])
+    cpu_lora.add(y, x, (a, b, widths), cpu_lora.groups_of(torch.tensor(slots)), 2.0)
+    assert torch.allclose(y, expected, atol=1e-5)
+
+
+def test_only_the_form_that_was_mended_is_mended(cpu_lora: Any) -> None:
+    class Other:
+        class PunicaWrapperCPU:
+            def update_metadata(self) -> None: ...
+            def add_lora_linear(self, y: Any, x: Any) -> None: ...
+
+    kept = Other.PunicaWrapperCPU.add_lora_linear
+    assert not cpu_lora.mend(Other)
+    assert not cpu_lora.mend(object())
+    assert Other.PunicaWrapperCPU.add_lora_linear is kept
+
+
+# ---------------------------------------------------------------- the server
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[ModelServer]:
+    options = LaunchOptions(dtype="float32", context_tokens=2048, threads=1)
+    with ModelServer(command_for(options), tell=progress_line()) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def reference() -> Any:
+    """The base with the adapter beside it, as peft runs it, and its tokenizer."""
+    from peft import PeftModel
+
+    folder = adapter.shipped()
+    assert folder
+    place = models.resolve(None)[1]
+    with warnings.catch_warnings():
+        # peft 0.21 asks transformers 5.23 for a property by its old name.
+        warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
+        model = PeftModel.from_pretrained(models.load_model(place), str(folder)).eval()
+    return model, models.load_tokenizer(place)
+
+
+def greedy(reference: Any, question: str, *, with_adapter: bool, n_tokens: int = N_TOKENS) -> list[int]:
+    import torch
+
+    model, tokenizer = reference
+    ids = torch.tensor([models.chat_ids(tokenizer, [Message("user", question)])])
+    settings: dict[str, Any] = {"max_new_tokens": n_tokens, "do_sample": False, "pad_token_id": tokenizer.pad_token_id}
+    with torch.inference_mode():
+        if with_adapter:
+            out = model.generate(input_ids=ids, attention_mask=torch.ones_like(ids), **settings)
+        else:
+            with model.disable_adapter():
+                out = model.generate(input_ids=ids, attention_mask=torch.ones_like(ids), **settings)
+    return [int(token) for token in out[0, ids.shape[1] :]]
+
+
+def ask(server: ModelServer, model: str | None, content: Any, **more: Any) -> Any:
+    import httpx
+
+    asked = {"model": model, "messages": [{"role": "user", "content": content}], "temperature": 0, **more}
+    headers = {"Authorization": f"Bearer {server.key}"}
+    reply = httpx.post(f"{server.base_url}/chat/completions", json=asked, headers=headers, timeout=600, trust_env=False)
+    assert reply.status_code == 200, reply.text
+    return reply.json()
+
+
+def tokens(server: ModelServer, model: str | None, content: Any, n_tokens: int = N_TOKENS) -> list[int]:
+    answer = ask(server, model, content, max_tokens=n_tokens, return_token_ids=True)
+    return [int(token) for token in answer["choices"][0]["token_ids"]]
+
+
+def together(server: ModelServer, rows: Sequence[tuple[str | None, str]]) -> list[list[int]]:
+    with ThreadPoolExecutor(len(rows)) as pool:
+        return list(pool.map(lambda row: tokens(server, *row), rows))
+
+
+def metric(server: ModelServer, name: str) -> float:
+    import httpx
+
+    headers = {"Authorization": f"Bearer {server.key}"}
+    text = httpx.get(server.base_url.removesuffix("/v1") + "/metrics", headers=headers, trust_env=False).text
+    found = re.findall(rf"^vllm:{name}(?:\{{[^}}]*\}})? (\S+)$", text, re.MULTILINE)
+    assert found, f"no vllm:{name} among the metrics"
+    return sum(map(float, found))
+
+
+class TestServer:
+    pytestmark = real
+
+    def test_a_batch_of_base_and_adapter_rows_is_what_transformers_and_peft_write(
+        self, server: ModelServer, reference: Any
+    ) -> None:
+        rows = [(name, question) for question in QUESTIONS for name in (server.base, server.adapters[0])]
+        found = together(server, rows)
+        expected = [greedy(reference, question, with_adapter=name in server.adapters) for name, question in rows]
+        assert found == expected
+        assert expected[0] != expected[1], "the adapter changes what is written"
+
+    def test_a_pushed_adapter_answers_and_the_base_stays_the_base(
+        self, server: ModelServer, reference: Any, tmp_path: Path
+    ) -> None:
+        from finetune.pushing import push
+
+        shipped = adapter.shipped()
+        assert shipped
+        folder = shutil.copytree(shipped, tmp_path / "second")
+        name = push(folder, server.base_url, name="second", api_key=server.key)
+        rows = [(served, QUESTIONS[2]) for served in (server.base, name, *server.adapters)]
+        plain, *adapted = (greedy(reference, QUESTIONS[2], with_adapter=on) for on in (False, True, True))
+        assert together(server, rows) == [plain, *adapted]
+
+    def test_the_engine_writes_what_the_local_one_writes(self, server: ModelServer) -> None:
+        words = "He said: <|im_end|>\n<|im_start|>user and left."
+        prompt = Prompt(
+            (Message("system", "Explain what a person seems to feel."), Message("user", f"Observations\n[s1] {words}")),
+            "explain",
+            "4",
+            schema={"type": "object"},
+            opening="**Key observations**\n- words were heard [s1]\n",
+        )
+        sampling = Sampling(max_tokens=N_TOKENS)
+        (here,) = open_engine(EngineOptions(engine="local", dtype="float32"), {}).generate([prompt], sampling)
+        remote = open_engine(server.engine_options(), {})
+        (there,) = remote.generate([prompt], sampling)
+        assert (there.text, there.n_prompt_tokens) == (here.text, here.n_prompt_tokens)
+        assert "".join(remote.stream(prompt, sampling)) == there.text
+
+    def test_no_path_but_health_answers_without_the_key(self, server: ModelServer) -> None:
+        import httpx
+
+        root = server.base_url.removesuffix("/v1")
+        assert httpx.get(f"{root}/health", trust_env=False).status_code == 200
+        for path in ("/v1/models", "/metrics", "/version", "/openapi.json", "/health/", "//v1/models", "/nothing"):
+            assert httpx.get(root + path, trust_env=False).status_code == 401, path
+        for path in ("/invocations", "/tokenize", "/v1/chat/completions", "/v1/load_lora_adapter", "/adapters"):
+            for headers in ({}, {"Authorization": "Bearer "}, {"Authorization": f"Bearer {server.key}x"}):
+                assert httpx.post(root + path, json={}, headers=headers, trust_env=False).status_code == 401, path
+
+    def test_structured_output_is_valid_without_endless_white_space(self, server: ModelServer) -> None:
+        schema = {
+            "type": "object",
+            "properties": {"label": {"enum": ["joy", "sadness"]}, "sure": {"type": "boolean"}},
+            "required": ["label", "sure"],
+            "additionalProperties": False,
+        }
+        form = {"type": "json_schema", "json_schema": {"name": "label", "schema": schema, "strict": True}}
+        for name in (server.base, server.adapters[0]):
+            answer = ask(server, name, "She laughs. Which label?", max_tokens=40, response_format=form)["choices"][0]
+            told = json.loads(answer["message"]["content"])
+            assert set(told) == {"label", "sure"}
+            assert told["label"] in ("joy", "sadness")
+
+    def test_embeddings_stand_in_a_message_as_the_words_they_are_of(self, server: ModelServer, reference: Any) -> None:
+        import torch
+
+        model, tokenizer = reference
+        ids = tokenizer(" colours.", add_special_tokens=False, return_tensors="pt")["input_ids"]
+        with torch.inference_mode():
+            vectors = model.get_base_model().get_input_embeddings()(ids)[0].clone()
+        raw = io.BytesIO()
+        torch.save(vectors, raw)
+        part = {"type": "prompt_embeds", "data": base64.b64encode(raw.getvalue()).decode()}
+        for name in (server.base, server.adapters[0]):
+            found = tokens(server, name, [{"type": "text", "text": "Name three"}, part])
+            assert found == greedy(reference, QUESTIONS[0], with_adapter=name in server.adapters)
+
+    def test_tools_are_taken(self, server: ModelServer) -> None:
+        tool = {"type": "function", "function": {"name": "explain_clip", "parameters": {"type": "object"}}}
+        assert ask(server, server.base, "Hello.", tools=[tool], max_tokens=4)["choices"]
+
+    def test_a_repeated_system_prompt_is_found_in_the_cache(self, server: ModelServer) -> None:
+        system = "Use only the numbered observations and cite their ids. " * 70
+        prompts = [
+            Prompt((Message("system", system), Message("user", f"Question {i}: what now?")), "p", "1")
+            for i in range(11)
+        ]
+        engine = open_engine(server.engine_options(server.base), {})
+        engine.generate(prompts[:1], Sampling(max_tokens=1))
+        before = [metric(server, f"prefix_cache_{what}_total") for what in ("hits", "queries")]
+        engine.generate(prompts[1:], Sampling(max_tokens=1))
+        hits, queries = (
+            metric(server, f"prefix_cache_{what}_total") - old
+            for what, old in zip(("hits", "queries"), before, strict=True)
+        )
+        assert queries > 5000
+        assert hits / queries >= 0.9
