@@ -109,7 +109,8 @@ def _framed(head: bytes) -> Sniffed | None:
         return None
     if head[1] & 0xF6 == 0xF0:
         return Sniffed("audio", ".aac") if head[2] >> 2 & 0xF < 13 else None
-    is_frame = head[1] & 0xE0 == 0xE0 and head[1] & 0x18 != 0x08 and head[1] & 0x06 != 0
+    # Layers II and III; nobody writes layer I, and its mark is that of text in UTF-16.
+    is_frame = head[1] & 0xE0 == 0xE0 and head[1] & 0x18 != 0x08 and head[1] & 0x06 in (2, 4)
     is_playable = head[2] & 0xF0 != 0xF0 and head[2] & 0x0C != 0x0C
     return Sniffed("audio", ".mp3") if is_frame and is_playable else None
 
@@ -125,7 +126,8 @@ def _transport(head: bytes) -> Sniffed | None:
 
 def _text(head: bytes) -> Sniffed | None:
     """WebVTT, SubRip, or plain text. Only subtitles may be in another encoding than UTF-8: there the times prove it."""
-    if head.startswith((b"\xff\xfe", b"\xfe\xff")):
+    is_wide = head.startswith((b"\xff\xfe", b"\xfe\xff"))
+    if is_wide:
         plain = head[: len(head) & ~1].decode("utf-16", "replace").encode()
     else:
         plain = head.removeprefix(b"\xef\xbb\xbf")
@@ -144,4 +146,4 @@ def _text(head: bytes) -> Sniffed | None:
         return Sniffed("transcript", ".vtt")
     if _CUE.search(plain):
         return Sniffed("transcript", ".srt")
-    return Sniffed("transcript", ".txt") if is_utf8 else None
+    return Sniffed("transcript", ".txt") if is_utf8 and not is_wide else None

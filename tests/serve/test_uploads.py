@@ -1,0 +1,549 @@
+"""Every limit on what a client sends, tried; and that nothing of it stays."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import hashlib
+import os
+import struct
+import subprocess
+import sys
+import time
+import zlib
+from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from media_files import paint, tone, write_sound, write_video
+from PIL import Image
+
+from affectgpt.errors import (
+    AffectError,
+    ImageTooLarge,
+    MediaTooLong,
+    PoolFull,
+    UnreadableMedia,
+    UploadRefused,
+    UploadTooLarge,
+    UrlRefused,
+    WorkerTimeout,
+)
+from affectgpt.workers import Limits, WorkerPool
+from serve.events import Attachment
+from serve.inline import decode_base64, open_data_url
+from serve.openai_form import MediaPart
+from serve.remote import Remote
+from serve.uploads import UploadLimits, Uploads, shown_name
+
+LIMITS = UploadLimits(max_bytes=2_000_000, max_image_bytes=500_000, max_transcript_bytes=1000, max_duration_s=5.0)
+
+
+@pytest.fixture(scope="module")
+def pool() -> Iterator[WorkerPool]:
+    with WorkerPool(1, 8, Limits(1 << 30, 30.0)) as pool:
+        yield pool
+
+
+@pytest.fixture
+def open_uploads(tmp_path: Path, pool: WorkerPool) -> Iterator[Callable[..., Uploads]]:
+    """Makes upload folders that are closed at the end."""
+    opened: list[Uploads] = []
+
+    def make(limits: UploadLimits = LIMITS, **options: Any) -> Uploads:
+        opened.append(Uploads(tmp_path / "uploads", limits, pool, **options))
+        return opened[-1]
+
+    yield make
+    for uploads in opened:
+        uploads.close()
+
+
+@pytest.fixture
+def uploads(open_uploads: Callable[..., Uploads]) -> Uploads:
+    return open_uploads()
+
+
+async def flow(data: bytes, size: int = 1000) -> AsyncIterator[bytes]:
+    for begin in range(0, len(data), size):
+        yield data[begin : begin + size]
+
+
+def take(uploads: Uploads, data: bytes | AsyncIterator[bytes], name: str = "clip") -> Attachment:
+    return asyncio.run(_take(uploads, data, name))
+
+
+async def _take(uploads: Uploads, data: bytes | AsyncIterator[bytes], name: str = "clip") -> Attachment:
+    return await uploads.receive(flow(data) if isinstance(data, bytes) else data, name)
+
+
+async def _tried(uploads: Uploads, data: bytes) -> Attachment | BaseException:
+    (outcome,) = await asyncio.gather(_take(uploads, data), return_exceptions=True)
+    return outcome
+
+
+def held(uploads: Uploads) -> list[Path]:
+    """Every file in the folder but locks."""
+    root = uploads._kept.parent
+    return sorted(path for path in root.rglob("*") if path.is_file() and path.name != ".lock")
+
+
+@pytest.fixture(scope="module")
+def media(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    folder = tmp_path_factory.mktemp("media")
+    Image.fromarray(paint(1)).save(folder / "a.png")
+    Image.fromarray(paint(1)).save(folder / "a.gif")
+    write_video(folder / "a.mp4", range(0, 1000, 40))
+    write_sound(folder / "a.wav", tone(1.0)[None], "pcm_s16le")
+    write_sound(folder / "a.webm", tone(1.0)[None], "libopus")
+    write_sound(folder / "long.wav", tone(9.0)[None], "pcm_s16le")
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def png(width: int, height: int, *, body: bytes = b"") -> bytes:
+    """A PNG that declares a size and holds `body`."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    head = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    idat = zlib.compress(body)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", idat) + chunk(b"IEND", b"")
+
+
+# ---------------------------------------------------------------- what comes in
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [("a.png", "image"), ("a.gif", "image"), ("a.mp4", "video"), ("a.wav", "audio"), ("a.webm", "audio")],
+)
+def test_a_file_is_known_by_its_content(uploads: Uploads, media: dict[str, bytes], name: str, kind: str) -> None:
+    taken = take(uploads, media[name], "../evil.exe")
+    assert (taken.kind, taken.name) == (kind, "evil.exe")
+    assert taken.path.read_bytes() == media[name]
+    assert taken.sha256 == hashlib.sha256(media[name]).hexdigest()
+    assert uploads.find(taken.path.stem) == taken
+
+
+def test_words_come_in_too(uploads: Uploads) -> None:
+    assert take(uploads, b"1\n00:00:00,000 --> 00:00:01,000\nWell.\n").path.suffix == ".srt"
+    assert take(uploads, "Schön.".encode()).kind == "transcript"
+
+
+def test_nobody_else_can_read_it_and_no_name_reaches_the_disk(uploads: Uploads, media: dict[str, bytes]) -> None:
+    taken = take(uploads, media["a.png"], "../../../../etc/cron.d/x")
+    folder = taken.path.parent
+    assert taken.path.stat().st_mode & 0o777 == 0o600
+    assert all(path.stat().st_mode & 0o777 == 0o600 for path in held(uploads))
+    while folder.name != "uploads":
+        assert folder.stat().st_mode & 0o777 == 0o700
+        folder = folder.parent
+    assert folder.stat().st_mode & 0o777 == 0o700
+    assert set(taken.path.stem) <= set("0123456789abcdef")
+    assert taken.path.is_relative_to(folder)
+
+
+def test_base64_and_data_urls_are_uploads(uploads: Uploads, media: dict[str, bytes]) -> None:
+    text = base64.b64encode(media["a.wav"]).decode()
+    for part in (
+        MediaPart("input_audio", "a.wav", data=text),
+        MediaPart("input_audio", "a.wav", url=f"data:audio/wav;base64,{text}"),
+        MediaPart("input_audio", "a.wav", url=f"DATA:;base64,{text}"),
+        MediaPart("image_url", "a.wav", url=f"data:image/png;charset=utf-8;base64,{text}"),
+    ):
+        assert asyncio.run(uploads.take_part(part)).path.read_bytes() == media["a.wav"]
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["http://127.0.0.1/a.png", "https://example.org/a.png", "file:///etc/passwd", "/etc/passwd", "C:\\x", "", "data"],
+)
+def test_without_allowed_hosts_no_url_is_fetched_and_no_path_opened(uploads: Uploads, url: str) -> None:
+    with pytest.raises(UrlRefused):
+        asyncio.run(uploads.take_part(MediaPart("image_url", "a", url=url)))
+    assert held(uploads) == []
+
+
+def test_a_remote_file_is_held_to_the_same_limits(open_uploads: Callable[..., Uploads]) -> None:
+    class Endless(Remote):
+        async def fetch(self, url: str, max_bytes: int) -> AsyncIterator[bytes]:
+            while True:
+                yield b"\x00\x00\x00\x18ftypisom" + bytes(100_000)
+
+    uploads = open_uploads(remote=Endless([]))
+    with pytest.raises(UploadTooLarge):
+        asyncio.run(uploads.take_part(MediaPart("video_url", "a", url="http://a.test/")))
+    assert held(uploads) == []
+
+
+# ---------------------------------------------------------------- limits
+
+
+class Endless:
+    """A stream without an end that counts how much of it was taken."""
+
+    def __init__(self, head: bytes) -> None:
+        self.head = head
+        self.n_taken = 0
+        self.is_closed = False
+
+    def __aiter__(self) -> Endless:
+        return self
+
+    async def __anext__(self) -> bytes:
+        self.n_taken += 1
+        await asyncio.sleep(0)
+        return self.head + bytes(10_000) if self.n_taken == 1 else bytes(10_000)
+
+    async def aclose(self) -> None:
+        self.is_closed = True
+
+
+@pytest.mark.parametrize(
+    ("head", "most"), [(b"\x00\x00\x00\x18ftypisom", 2_000_000), (b"\x89PNG\r\n\x1a\n", 500_000), (b"ID3", 2_000_000)]
+)
+def test_an_endless_stream_is_cut_where_its_kind_ends(uploads: Uploads, head: bytes, most: int) -> None:
+    stream = Endless(head)
+    with pytest.raises(UploadTooLarge, match=str(most)):
+        take(uploads, stream)  # type: ignore[arg-type]
+    assert most < 10_000 * (stream.n_taken + 1) < most + 100_000
+    assert stream.is_closed
+    assert held(uploads) == []
+
+
+def test_what_is_no_medium_is_refused_from_its_head(uploads: Uploads) -> None:
+    stream = Endless(b"\x7fELF")
+    with pytest.raises(UploadRefused, match=r"no picture.*send a common format"):
+        take(uploads, stream)  # type: ignore[arg-type]
+    assert stream.n_taken == 1
+    assert held(uploads) == []
+
+
+def test_exactly_the_limit_is_taken_and_a_byte_more_is_not(uploads: Uploads) -> None:
+    assert take(uploads, b"w" * 1000).kind == "transcript"
+    with pytest.raises(UploadTooLarge, match="1000 bytes, the limit of a transcript"):
+        take(uploads, b"w" * 1001)
+
+
+@pytest.mark.parametrize("data", [b"", b"x" * 5 + b"\x00"])
+def test_nothing_and_next_to_nothing_are_refused(uploads: Uploads, data: bytes) -> None:
+    with pytest.raises(UploadRefused):
+        take(uploads, data)
+
+
+def test_a_slow_client_is_left(open_uploads: Callable[..., Uploads]) -> None:
+    async def drip() -> AsyncIterator[bytes]:
+        yield b"ID3"
+        await asyncio.sleep(60)
+        yield b""
+
+    async def trickle() -> AsyncIterator[bytes]:
+        while True:
+            yield b"w"
+            await asyncio.sleep(0.02)
+
+    uploads = open_uploads(replace(LIMITS, stall_s=0.2, seconds=0.5))
+    for stream in (drip(), trickle()):
+        begin = time.monotonic()
+        with pytest.raises(UploadRefused, match="slowly"):
+            take(uploads, stream)
+        assert time.monotonic() - begin < 2
+    assert held(uploads) == []
+
+
+def test_a_declared_giant_is_refused_from_its_header(uploads: Uploads) -> None:
+    with pytest.raises(ImageTooLarge, match=r"^bomb\.png: .*pixels") as caught:
+        take(uploads, png(50_000, 50_000), "bomb.png")
+    assert "/" not in str(caught.value)
+    assert held(uploads) == []
+
+
+def test_a_small_file_that_unpacks_to_much_is_held_to_its_pixels(open_uploads: Callable[..., Uploads]) -> None:
+    def bomb(side: int) -> bytes:
+        return png(side, side, body=bytes(side * (side * 3 + 1)))
+
+    uploads = open_uploads(replace(LIMITS, max_pixels=2000 * 2000))
+    assert len(bomb(2000)) < 2000 * 2000 / 200
+    assert take(uploads, bomb(2000)).kind == "image"
+    with pytest.raises(ImageTooLarge, match="2001x2001 pixels"):
+        take(uploads, bomb(2001))
+
+
+def test_a_film_that_is_too_long_is_refused(uploads: Uploads, media: dict[str, bytes]) -> None:
+    with pytest.raises(MediaTooLong, match=r"^long\.wav: longer than 5 s"):
+        take(uploads, media["long.wav"], "long.wav")
+
+
+def test_a_film_with_too_many_pictures_a_second_is_refused(
+    open_uploads: Callable[..., Uploads], media: dict[str, bytes]
+) -> None:
+    with pytest.raises(UploadTooLarge, match="25 frames a second, the limit is 24"):
+        take(open_uploads(replace(LIMITS, max_fps=24.0)), media["a.mp4"])
+
+
+@pytest.mark.parametrize("share", [0.02, 0.3])
+def test_a_film_that_was_cut_is_refused_or_read_as_far_as_it_goes(
+    uploads: Uploads, media: dict[str, bytes], share: float
+) -> None:
+    data = media["a.mp4"]
+    with pytest.raises(UnreadableMedia, match=r"^cut\.mp4"):
+        take(uploads, data[: int(len(data) * share)], "cut.mp4")
+    assert held(uploads) == []
+
+
+@given(st.data())
+def test_damage_costs_one_upload_and_no_more(
+    tmp_path_factory: pytest.TempPathFactory, pool: WorkerPool, media: dict[str, bytes], data: st.DataObject
+) -> None:
+    whole = bytearray(media[data.draw(st.sampled_from(["a.png", "a.mp4", "a.wav", "a.webm", "a.gif"]))])
+    for _ in range(data.draw(st.integers(1, 30))):
+        whole[data.draw(st.integers(4, len(whole) - 1))] = data.draw(st.integers(0, 255))
+    uploads = Uploads(tmp_path_factory.mktemp("up"), LIMITS, pool)
+    outcome = asyncio.run(_tried(uploads, bytes(whole)))
+    if isinstance(outcome, AffectError):
+        assert str(uploads._kept.parent) not in str(outcome)
+        assert held(uploads) == []
+    else:
+        assert isinstance(outcome, Attachment)
+    uploads.close()
+
+
+def test_a_header_that_breaks_its_reader_costs_one_upload(tmp_path: Path, media: dict[str, bytes]) -> None:
+    with WorkerPool(1, 2, Limits(1 << 30, 30.0)) as pool:
+        uploads = Uploads(tmp_path, replace(LIMITS, probe_s=0.001), pool)
+        # The first reading imports for longer than the first look at it takes.
+        with pytest.raises(WorkerTimeout, match=r"^a\.mp4: took longer"):
+            take(uploads, media["a.mp4"], "a.mp4")
+        assert held(uploads) == []
+        uploads.close()
+
+
+def test_all_uploads_together_have_a_limit(open_uploads: Callable[..., Uploads], media: dict[str, bytes]) -> None:
+    uploads = open_uploads(replace(LIMITS, max_held_bytes=5 * len(media["a.wav"]) // 2))
+    first = take(uploads, media["a.wav"])
+    take(uploads, media["a.wav"])
+    with pytest.raises(PoolFull, match="no room"):
+        take(uploads, media["a.wav"])
+    n_held = len(held(uploads))
+    asyncio.run(uploads.release([first]))
+    assert len(held(uploads)) == n_held - 2
+    assert take(uploads, media["a.wav"]).kind == "audio"
+
+
+def test_a_full_pool_is_told_as_such(tmp_path: Path, media: dict[str, bytes]) -> None:
+    async def many(uploads: Uploads) -> list[Attachment | BaseException]:
+        return await asyncio.gather(*(_take(uploads, media["a.png"]) for _ in range(12)), return_exceptions=True)
+
+    with WorkerPool(1, 1, Limits(1 << 30, 30.0)) as pool:
+        uploads = Uploads(tmp_path, LIMITS, pool)
+        results = asyncio.run(many(uploads))
+        kinds = {type(result) for result in results}
+        assert kinds == {Attachment, PoolFull}
+        n_taken = sum(isinstance(result, Attachment) for result in results)
+        assert len(held(uploads)) == 2 * n_taken
+        uploads.close()
+
+
+def test_many_at_once_are_all_taken_and_all_counted(uploads: Uploads) -> None:
+    async def many() -> list[Attachment]:
+        return await asyncio.gather(*(_take(uploads, f"words {n}".encode() * 20) for n in range(50)))
+
+    taken = asyncio.run(many())
+    assert len({attachment.path for attachment in taken}) == len({a.sha256 for a in taken}) == 50
+    asyncio.run(uploads.release(taken))
+    assert held(uploads) == []
+    assert uploads._n_held_bytes == 0
+
+
+# ---------------------------------------------------------------- and goes again
+
+
+def test_what_was_answered_goes(uploads: Uploads, media: dict[str, bytes]) -> None:
+    taken = take(uploads, media["a.png"])
+    asyncio.run(uploads.release([taken]))
+    assert held(uploads) == []
+    assert uploads.find(taken.path.stem) is None
+
+
+def test_what_is_retained_stays_and_can_be_deleted(
+    open_uploads: Callable[..., Uploads], media: dict[str, bytes]
+) -> None:
+    uploads = open_uploads(retain=True)
+    taken = take(uploads, media["a.png"], "face.png")
+    asyncio.run(uploads.release([taken]))
+    uploads.close()
+    again = open_uploads(retain=True)
+    assert again.find(taken.path.stem) == taken
+    assert again.delete(taken.path.stem)
+    assert not again.delete(taken.path.stem)
+    assert held(again) == []
+
+
+@pytest.mark.parametrize(
+    "upload_id", ["", "../x", "*", "." * 32, "g" * 32, "0" * 31, "0" * 32, "0" * 33, "/etc/passwd"]
+)
+def test_an_id_that_is_none_finds_nothing(uploads: Uploads, upload_id: str) -> None:
+    assert uploads.find(upload_id) is None
+    assert not uploads.delete(upload_id)
+
+
+def test_an_upload_that_is_given_up_leaves_nothing(uploads: Uploads, media: dict[str, bytes]) -> None:
+    async def scenario() -> None:
+        stream = Endless(b"\x00\x00\x00\x18ftypisom")
+
+        async def slow() -> AsyncIterator[bytes]:
+            async for chunk in stream:
+                yield chunk
+                await asyncio.sleep(0.01)
+
+        task = asyncio.create_task(_take(uploads, slow()))
+        await asyncio.sleep(0.1)
+        assert held(uploads)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    asyncio.run(scenario())
+    assert held(uploads) == []
+
+
+def test_what_is_older_than_its_time_goes(open_uploads: Callable[..., Uploads], media: dict[str, bytes]) -> None:
+    uploads = open_uploads(retain=True, ttl_s=100)
+    old, young = take(uploads, media["a.png"]), take(uploads, media["a.wav"])
+    for path in (old.path, old.path.with_suffix(".json")):
+        os.utime(path, (time.time() - 200,) * 2)
+    assert uploads.sweep() == 1
+    assert uploads.find(old.path.stem) is None
+    assert uploads.find(young.path.stem) == young
+
+    async def scenario() -> None:
+        os.utime(young.path, (1, 1))
+        sweeping = asyncio.create_task(uploads.keep_swept(every_s=0.02))
+        await asyncio.sleep(0.2)
+        sweeping.cancel()
+
+    asyncio.run(scenario())
+    assert not young.path.exists()
+
+
+def test_what_a_killed_server_left_goes_when_the_next_one_starts(tmp_path: Path, pool: WorkerPool) -> None:
+    code = (
+        f"import sys; sys.path[:] = {sys.path!r}\n"
+        "import asyncio, os; from pathlib import Path\n"
+        "from affectgpt.workers import WorkerPool; from serve.uploads import Uploads, UploadLimits\n"
+        "async def flow(): yield b'some words'\n"
+        f"uploads = Uploads(Path({str(tmp_path / 'up')!r}), UploadLimits(), WorkerPool(1, 1))\n"
+        "print(asyncio.run(uploads.receive(flow(), 'x')).path, flush=True); os.kill(os.getpid(), 9)"
+    )
+    left = Path(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip())
+    assert left.read_bytes() == b"some words"
+    other = Uploads(tmp_path / "up", LIMITS, pool)
+    assert not left.parent.exists()
+    taken = take(other, b"more words")
+    third = Uploads(tmp_path / "up", LIMITS, pool)
+    assert taken.path.exists(), "of a process that lives nothing goes"
+    other.close()
+    third.close()
+    assert not taken.path.exists()
+
+
+# ---------------------------------------------------------------- names
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        ("clip.mp4", "clip.mp4"),
+        ("/etc/passwd", "passwd"),
+        ("..\\..\\boot.ini", "boot.ini"),
+        ("", "upload"),
+        ("...", "upload"),
+        ("a/", "upload"),
+        ("x\u202egpj.exe", "xgpj.exe"),
+        ("a\x00b\x1b[31m\n.png", "ab[31m.png"),
+        ("Zoë\u200b\ufeff.wav", "Zoë.wav"),
+        ("Zoe\u0308.wav", "Zoë.wav"),
+        ("  much   space .mp4 ", "much space .mp4"),
+        ("\ud800.png", "?.png"),
+    ],
+)
+def test_a_name_is_shown_safely(name: str, shown: str) -> None:
+    assert shown_name(name) == shown
+
+
+@given(st.text(st.characters(), max_size=300))
+def test_any_name_is_shown_safely(name: str) -> None:
+    shown = shown_name(name)
+    assert 1 <= len(shown) <= 80
+    assert not set("/\\\n\r\x00\x1b\u202e") & set(shown)
+    assert shown.isprintable()
+    assert shown_name(shown) == shown
+
+
+def test_a_long_name_keeps_its_ending() -> None:
+    assert shown_name("x" * 500 + ".mp4").endswith("….mp4")
+
+
+# ---------------------------------------------------------------- base64 and data: URLs
+
+
+@given(st.binary(max_size=2000))
+def test_base64_comes_back(data: bytes) -> None:
+    text = base64.b64encode(data).decode()
+    assert b"".join(decode_base64(text, len(data))) == data
+    assert b"".join(open_data_url(f"data:video/mp4;base64,{text}", len(data))) == data
+    if data:
+        with pytest.raises(UploadTooLarge):
+            decode_base64(text, len(data) - 1)
+
+
+@given(st.text(max_size=100))
+def test_other_text_is_refused_or_is_base64(text: str) -> None:
+    try:
+        data = b"".join(decode_base64(text, 1000))
+    except UploadRefused:
+        return
+    assert base64.b64encode(data).decode()[:-4] == text[:-4]
+
+
+@pytest.mark.parametrize(
+    "text", ["A", "AA", "AAA", "AAAA\n", "AA==AAAA", "=AAA", "A===", "AA=A", "AA-_", "ÄAAA", "AAAA AAA"]
+)
+def test_broken_base64_is_refused(text: str) -> None:
+    with pytest.raises(UploadRefused):
+        list(decode_base64(text, 1000))
+
+
+def test_padding_in_the_midst_is_refused_where_blocks_meet() -> None:
+    block = "A" * ((1 << 18) - 4)
+    with pytest.raises(UploadRefused):
+        list(decode_base64(block + "AA==" + block, 1 << 20))
+    assert sum(map(len, decode_base64(block + "AAAA" + block, 1 << 20))) == 3 * (1 << 17) - 3
+
+
+def test_what_is_too_large_is_not_decoded_at_all() -> None:
+    text = "A" * 40_000_000
+    begin = time.perf_counter()
+    with pytest.raises(UploadTooLarge):
+        decode_base64(text, 1000)
+    assert time.perf_counter() - begin < 0.1
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "data:", "data:,", "data:text/plain,hello", "data:image/png;base64", "data:image/png;base64;x,AAAA",
+        "data:image/png ;base64,AAAA", "data://image/png;base64,AAAA", " data:image/png;base64,AAAA",
+        "data:image/png/x;base64,AAAA", "data:image;base64,AAAA", "data:image/png;base64,%41AAA",
+        "data:image/png;BASE64X,AAAA", "data:" + "a" * 5000 + "/b;base64,AAAA", "data:;;base64,AAAA",
+        "data:image/png" + ";a=b" * 50 + ";base64,AAAA", "data:image/png;base64,AAAA#x", "data:image/png;base64, AAAA",
+    ],
+)  # fmt: skip
+def test_a_data_url_of_another_form_is_refused(url: str) -> None:
+    with pytest.raises(UploadRefused):
+        list(open_data_url(url, 1000))
