@@ -49,7 +49,7 @@ class FolderIntake:
     """A temporary folder of this process, for tests and for trying out; `serve.uploads` holds every limit."""
 
     def __init__(self, max_bytes: int) -> None:
-        self._folder = Path(tempfile.mkdtemp(prefix="affectgpt-"))
+        self.folder = Path(tempfile.mkdtemp(prefix="affectgpt-"))
         self._max_bytes = max_bytes
 
     async def take_part(self, part: MediaPart) -> Attachment:
@@ -72,7 +72,7 @@ class FolderIntake:
     async def take_stream(self, chunks: AsyncIterator[bytes], name: str) -> Attachment:
         """See `Intake.take_stream`."""
         digest, n_bytes, head = hashlib.sha256(), 0, b""
-        handle, place = tempfile.mkstemp(dir=self._folder)
+        handle, place = tempfile.mkstemp(dir=self.folder)
         path = Path(place)
         try:
             with os.fdopen(handle, "wb") as file:
@@ -84,9 +84,7 @@ class FolderIntake:
                     digest.update(chunk)
                     file.write(chunk)
             if (known := sniff(head)) is None:
-                raise UploadRefused(
-                    f"{name}: of no kind that is known", "send another format"
-                )
+                raise UploadRefused(f"{name}: of no kind that is known", "send another format")
             named = path.rename(path.with_suffix(known.suffix))
             return Attachment(named, known.kind, name, digest.hexdigest())
         except BaseException:
@@ -100,11 +98,11 @@ class FolderIntake:
 
     def delete(self, upload_id: str) -> bool:
         """See `Intake.delete`."""
-        found = [path for path in self._folder.iterdir() if path.stem == upload_id]
+        found = [path for path in self.folder.iterdir() if path.stem == upload_id]
         for path in found:
             path.unlink(missing_ok=True)
         return bool(found)
 
     def close(self) -> None:
         """Delete the folder."""
-        shutil.rmtree(self._folder, ignore_errors=True)
+        shutil.rmtree(self.folder, ignore_errors=True)
