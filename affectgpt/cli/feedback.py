@@ -26,7 +26,7 @@ def feedback(
     """
     from serve.store import open_store
 
-    with open_store(database) as store:
+    with open_store(database, must_exist=True) as store:
         if out is None:
             sys.stdout.writelines(store.corrections())
             return

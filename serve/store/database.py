@@ -23,6 +23,7 @@ from sqlalchemy.engine import URL, Connection, Engine, make_url
 from sqlalchemy.pool import StaticPool
 
 from affectgpt.errors import AffectError, MissingDependency, OptionError
+from serve.store.schema import VERSION_TABLE
 
 __all__ = ["Database", "StoreError", "default_path", "migrate"]
 
@@ -45,8 +46,8 @@ def default_path() -> Path:
 class Database:
     """An engine and the two kinds of transaction. In memory there is one connection, and threads take turns."""
 
-    def __init__(self, url: str, is_in_memory: bool = False) -> None:
-        """Connect and migrate.
+    def __init__(self, url: str, is_in_memory: bool = False, must_exist: bool = False) -> None:
+        """Connect and migrate; `must_exist` makes no new file.
 
         Raises:
             OptionError: a URL of another kind. StoreError: cannot be reached, written or migrated.
@@ -57,7 +58,7 @@ class Database:
         self._turn: Any = threading.RLock() if is_in_memory else nullcontext()
         with _told(self._place):
             if self.is_sqlite and not is_in_memory:
-                _prepare_file(Path(str(self._url.database)))
+                _prepare_file(Path(str(self._url.database)), must_exist)
             self._engine = _open_sqlite(self._url, is_in_memory) if self.is_sqlite else _open_postgres(self._url)
         try:
             self.migrate("head")
@@ -143,14 +144,19 @@ def _read_url(url: str) -> URL:
     raise OptionError(f"no store of the kind {read.drivername!r}", "give sqlite:///PATH or postgresql://HOST/NAME")
 
 
-def _prepare_file(path: Path) -> None:
+def _prepare_file(path: Path, must_exist: bool) -> None:
     """A file that only its owner may read, in WAL mode, which it then keeps."""
+    if must_exist and not path.is_file():
+        raise StoreError(f"no store of conversations at {path}", "name the one that the server keeps")
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
     until = time.monotonic() + BUSY_S
     while True:
         connection = sqlite3.connect(path, timeout=BUSY_S)
         try:
+            tables = {row[0] for row in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+            if tables and VERSION_TABLE not in tables:
+                raise StoreError(f"{path} is another program's database", "name a file of its own")
             mode = connection.execute("PRAGMA journal_mode=WAL").fetchone()[0]
             if mode != "wal":
                 raise StoreError(f"{path} cannot be written beside", "put the store on a disk of this machine")

@@ -26,10 +26,13 @@ from sqlalchemy import (
 )
 from sqlalchemy.types import TypeDecorator
 
-__all__ = ["ID_LENGTH", "Moment", "conversations", "feedback", "metadata", "revisions", "turns"]
+__all__ = ["ID_LENGTH", "VERSION_TABLE", "Moment", "conversations", "feedback", "metadata", "revisions", "turns"]
 
 ID_LENGTH = 32
 """Hexadecimal digits of an id: 128 random bits, so that ids cannot be guessed or counted."""
+
+VERSION_TABLE = "affectgpt_version"
+"""Where the migrations note how far they came; a name of its own, for others use Alembic in the same database too."""
 
 
 class Moment(TypeDecorator[datetime]):

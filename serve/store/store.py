@@ -16,7 +16,9 @@ A turn is kept so::
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -58,20 +60,23 @@ IN_MEMORY = Retention(seconds=3600.0, most=200)
 """What a store in memory keeps where nothing else is said: it must not grow without end."""
 
 
-def open_store(url: str = "", *, retain: bool = True, retention: Retention | None = None) -> Store:
+def open_store(
+    url: str = "", *, retain: bool = True, retention: Retention | None = None, must_exist: bool = False
+) -> Store:
     """Open the store, making or migrating its tables under a lock.
 
     Args:
-        url: `sqlite:///path`, `postgresql://…`, or a path; empty for the user's own data folder.
+        url: `sqlite:///path`, `postgresql://…`, or a path; empty for the user's own data folder, `memory` for none.
         retain: False keeps everything in this process's memory, writes nothing to any disk, and ignores `url`.
         retention: by default without end on disk; an hour and 200 conversations an owner in memory.
+        must_exist: make no new file, for what only reads.
 
     Raises:
         OptionError: a URL of another kind. StoreError: a database that cannot be reached, written or migrated.
     """
-    if not retain:
+    if not retain or url == "memory":
         return Store(Database("", is_in_memory=True), retention or IN_MEMORY)
-    return Store(Database(url), retention or Retention())
+    return Store(Database(url, must_exist=must_exist), retention or Retention())
 
 
 class Store:
@@ -243,6 +248,13 @@ class Store:
         if n_gone:
             self._database.scrub()
         return n_gone
+
+    async def keep_swept(self, every_s: float = 60.0) -> None:
+        """Sweep again and again until cancelled; a database that is away is tried again the next time."""
+        while True:
+            with suppress(StoreError):
+                await asyncio.to_thread(self.sweep)
+            await asyncio.sleep(every_s)
 
     def is_ready(self) -> bool:
         """Whether the database answers."""

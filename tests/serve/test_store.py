@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import json
 import os
 import random
-import signal
 import sqlite3
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ import pytest
 import sqlalchemy as sa
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
+from store_deaths import check_what_is_left, kill_a_writer
 from store_laws import Opened, answer, ask, line
 from store_owner_laws import StoreLaws
 
@@ -153,6 +154,53 @@ def test_a_file_that_is_no_database_is_refused_and_left_alone(tmp_path: Path) ->
     assert path.read_bytes() == before
 
 
+def test_another_programs_database_is_refused_and_left_alone(tmp_path: Path) -> None:
+    path = tmp_path / "bookmarks.sqlite"
+    with sqlite3.connect(path) as raw:
+        raw.execute("CREATE TABLE bookmarks (url)")
+    raw.close()
+    before = path.read_bytes()
+    with pytest.raises(StoreError, match="another program's"):
+        open_store(str(path))
+    assert path.read_bytes() == before
+    assert [p.name for p in tmp_path.iterdir()] == ["bookmarks.sqlite"]
+
+
+def test_what_must_exist_is_not_made(tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match="no store"):
+        open_store(str(tmp_path / "new" / "h.sqlite"), must_exist=True)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_memory_may_be_named_as_the_place(tmp_path: Path) -> None:
+    with contextlib.chdir(tmp_path), open_store("memory") as store:
+        store.create("anna")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_full_disk_is_told_and_spoils_nothing(tmp_path: Path) -> None:
+    """A limit on the size of files stands for the disk."""
+    code = (
+        "import resource, sys; from serve.store import *; from serve.store.database import StoreError\n"
+        "store = open_store('h.sqlite'); made = store.create('anna'); print(made.id)\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (600_000, 600_000))\n"
+        "for n in range(100):\n"
+        "    try: begun = store.begin('anna', made.id, Asked(f'message {n} ' + 'x' * 20000))\n"
+        "    except StoreError as error: print(n, error); break\n"
+        "    try: store.finish('anna', begun.id, Answered('', 'y' * 20000, 'm'))\n"
+        "    except StoreError as error: print(n + 1, error); break\n"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    assert ran.returncode == 0, ran.stderr
+    conversation, told = ran.stdout.splitlines()
+    n_begun, _, error = told.partition(" ")
+    assert "failed" in error
+    assert "message" not in error
+    with open_store(str(tmp_path / "h.sqlite")) as store:
+        assert line(store, conversation) == [f"message {n} " + "x" * 20_000 for n in range(int(n_begun))]
+        ask(store, store.create("anna").id, "there is room again")
+
+
 def test_a_folder_and_a_strange_url_are_refused(tmp_path: Path) -> None:
     with pytest.raises(StoreError):
         open_store(str(tmp_path))
@@ -164,7 +212,7 @@ def test_a_folder_and_a_strange_url_are_refused(tmp_path: Path) -> None:
 def test_a_newer_store_is_refused(tmp_path: Path) -> None:
     open_store(str(tmp_path / "h.sqlite")).close()
     with sqlite3.connect(tmp_path / "h.sqlite") as raw:
-        raw.execute("UPDATE alembic_version SET version_num = '9999'")
+        raw.execute("UPDATE affectgpt_version SET version_num = '9999'")
     raw.close()
     with pytest.raises(StoreError, match="another version"):
         open_store(str(tmp_path / "h.sqlite"))
@@ -199,7 +247,7 @@ def test_migrations_go_down_and_up_again(tmp_path: Path) -> None:
     database = Database(str(tmp_path / "h.sqlite"))
     database.migrate("base")
     with database.reading() as connection:
-        assert set(sa.inspect(connection).get_table_names()) == {"alembic_version"}
+        assert set(sa.inspect(connection).get_table_names()) == {"affectgpt_version"}
     database.migrate("head")
     with Store(database, Retention()) as store:
         ask(store, store.create("anna").id, "after")
@@ -208,13 +256,17 @@ def test_migrations_go_down_and_up_again(tmp_path: Path) -> None:
 
 def test_a_migration_that_fails_half_way_leaves_nothing(tmp_path: Path) -> None:
     path = tmp_path / "h.sqlite"
+    database = Database(str(path))
+    database.migrate("base")
+    database.close()
     with sqlite3.connect(path) as raw:
         raw.execute("CREATE TABLE feedback (x)")  # what the migration makes last
+        before = raw.execute("SELECT sql FROM sqlite_master ORDER BY name").fetchall()
     raw.close()
     with pytest.raises(StoreError):
         open_store(str(path))
     with sqlite3.connect(path) as raw:
-        assert [row[0] for row in raw.execute("SELECT name FROM sqlite_master")] == ["feedback"]
+        assert raw.execute("SELECT sql FROM sqlite_master ORDER BY name").fetchall() == before
     raw.close()
 
 
@@ -241,79 +293,29 @@ def test_several_that_open_a_new_store_at_once_all_succeed(tmp_path: Path) -> No
 
 # ---------------------------------------------------------------- sudden death
 
-WRITER = """
-import sys
-from store_laws import answer
-from serve.store import Asked, Retention, Store
-from serve.store.database import Database
-store = Store(Database(sys.argv[1]), Retention(), lease_s=1.0)
-made = store.create("anna")
-print(made.id, flush=True)
-n = 0
-while True:
-    begun = store.begin("anna", made.id, Asked(f"message {n} " + "m" * 3000))
-    print("begun", begun.id, n, flush=True)
-    store.finish("anna", begun.id, answer(f"reply {n} " + "r" * 3000))
-    print("done", begun.id, n, flush=True)
-    n += 1
-"""
 
-
-def kill_a_writer(path: Path, repo: Path, after_s: float) -> tuple[str, list[list[str]]]:
-    """Run the writer, kill it that long after its first word; the conversation, and what it said it had done."""
-    environment = {**os.environ, "PYTHONPATH": f"{repo / 'tests'}{os.pathsep}{repo}"}
-    child = subprocess.Popen(
-        [sys.executable, "-c", WRITER, str(path)], stdout=subprocess.PIPE, text=True, env=environment, cwd=repo
-    )
-    assert child.stdout is not None
-    conversation = child.stdout.readline().strip()
-    time.sleep(after_s)
-    child.send_signal(signal.SIGKILL)
-    said = [words.split() for words in child.stdout.read().splitlines(keepends=True) if words.endswith("\n")]
-    child.wait()
-    child.stdout.close()
-    return conversation, said
-
-
-def check_what_is_left(path: Path, conversation: str, said: list[list[str]]) -> None:
-    """Everything that was acknowledged is there; everything that is there is whole; only the last may be unfinished."""
+def check_the_file(path: Path) -> None:
     with sqlite3.connect(path) as raw:
         assert raw.execute("PRAGMA integrity_check").fetchone()[0] == "ok"
         assert raw.execute("PRAGMA foreign_key_check").fetchall() == []
         raw.execute("INSERT INTO revision_words(revision_words, rank) VALUES ('integrity-check', 1)")
     raw.close()
-    with Store(Database(str(path)), Retention(), lease_s=1.0) as store:
-        turns = store.get("anna", conversation).turns
-        n_begun, n_done = (sum(words[0] == kind for words in said) for kind in ("begun", "done"))
-        assert n_begun <= len(turns) <= n_begun + 1
-        for n, turn in enumerate(turns):
-            assert turn.revision.asked.text == f"message {n} " + "m" * 3000
-            if turn.revision.answered is not None:
-                assert turn.revision.answered.reply == f"reply {n} " + "r" * 3000
-                assert turn.revision.observations
-        states = [turn.revision.state for turn in turns]
-        assert all(state == "done" for state in states[:-1])
-        assert n_done <= states.count("done") <= n_done + 1
-        if states and states[-1] != "done":
-            until = time.monotonic() + 5
-            while store.get("anna", conversation).turns[-1].revision.state != "interrupted":
-                assert time.monotonic() < until, "a dead process's turn is still told as pending"
-                time.sleep(0.05)
-        ask(store, conversation, "it goes on")
 
 
 def test_a_writer_that_is_killed_leaves_whole_turns(tmp_path: Path, repo: Path) -> None:
-    conversation, said = kill_a_writer(tmp_path / "h.sqlite", repo, 0.3)
+    conversation, said = kill_a_writer(str(tmp_path / "h.sqlite"), repo, 0.3)
     assert said
-    check_what_is_left(tmp_path / "h.sqlite", conversation, said)
+    check_the_file(tmp_path / "h.sqlite")
+    check_what_is_left(str(tmp_path / "h.sqlite"), conversation, said)
 
 
 @pytest.mark.slow
 def test_ten_writers_that_are_killed_leave_whole_turns(tmp_path: Path, repo: Path) -> None:
     rng = random.Random(5)
     for _ in range(10):
-        conversation, said = kill_a_writer(tmp_path / "h.sqlite", repo, rng.uniform(0.0, 0.4))
-        check_what_is_left(tmp_path / "h.sqlite", conversation, said)
+        conversation, said = kill_a_writer(str(tmp_path / "h.sqlite"), repo, rng.uniform(0.0, 0.4))
+        check_the_file(tmp_path / "h.sqlite")
+        check_what_is_left(str(tmp_path / "h.sqlite"), conversation, said)
     with open_store(str(tmp_path / "h.sqlite")) as store:
         assert len(store.recent("anna").items) == 10
 
@@ -337,6 +339,21 @@ def test_a_second_process_sees_a_turn_that_is_being_written_as_pending(tmp_path:
         assert two.revision("anna", begun.id).state == "pending"
         one.finish("anna", begun.id, Answered("", "yes", "m"))
         assert two.revision("anna", begun.id).state == "done"
+
+
+def test_a_server_sweeps_in_the_background(tmp_path: Path) -> None:
+    async def swept(store: Store) -> None:
+        task = asyncio.create_task(store.keep_swept(0.05))
+        async with asyncio.timeout(10):
+            while await asyncio.to_thread(lambda: store.recent("anna").items):
+                await asyncio.sleep(0.02)
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+
+    with open_store(str(tmp_path / "h.sqlite"), retention=Retention(seconds=0.2)) as store:
+        store.create("anna")
+        asyncio.run(swept(store))
 
 
 def test_json_of_an_export_is_one_document_of_many_pieces(tmp_path: Path) -> None:

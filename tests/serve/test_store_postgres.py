@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import pwd
+import random
 import shutil
 import subprocess
 import tempfile
 import threading
 from collections.abc import Iterator
-from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +17,13 @@ import pytest
 import sqlalchemy as sa
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
+from store_deaths import check_what_is_left, kill_a_writer
 from store_laws import Opened, answer, ask
 from store_owner_laws import StoreLaws
 
 from serve.store import Asked, Retention, Store
 from serve.store.database import Database, StoreError
-from serve.store.schema import metadata
+from serve.store.schema import VERSION_TABLE, metadata
 
 pytestmark = pytest.mark.slow
 
@@ -61,7 +62,7 @@ def server() -> Iterator[str]:
     folder = Path(tempfile.mkdtemp(prefix="pg-"))
     if whom:
         shutil.chown(folder, "nobody")
-    options = "-c listen_addresses='' -c max_connections=100 -c fsync=off -c shared_buffers=16MB"
+    options = "-c listen_addresses='' -c max_connections=100 -c fsync=off -c full_page_writes=off"
     run(*whom, binaries / "initdb", "-D", folder / "data", "-U", "affect", "-A", "trust", "-E", "UTF8",
         "--locale=C.UTF-8", cwd=folder)  # fmt: skip
     started = [*whom, binaries / "pg_ctl", "-D", folder / "data", "-w", "-l", folder / "log"]
@@ -73,20 +74,15 @@ def server() -> Iterator[str]:
         shutil.rmtree(folder)
 
 
-@pytest.fixture(scope="module")
-def _numbers() -> Iterator[int]:
-    return count()
-
-
 @pytest.fixture
-def url(server: str, _numbers: Iterator[int]) -> str:
-    """An empty database of its own."""
-    name = f"t{next(_numbers)}"
+def url(server: str) -> str:
+    """The server's database, emptied: a new one for each test would be seven megabytes to write and to remove."""
     engine = sa.create_engine(f"postgresql+psycopg://affect@/postgres?host={server}", isolation_level="AUTOCOMMIT")
     with engine.connect() as connection:
-        connection.exec_driver_sql(f"CREATE DATABASE {name}")
+        connection.exec_driver_sql("DROP SCHEMA public CASCADE")
+        connection.exec_driver_sql("CREATE SCHEMA public")
     engine.dispose()
-    return f"postgresql://affect@/{name}?host={server}"
+    return f"postgresql://affect@/postgres?host={server}"
 
 
 @pytest.fixture
@@ -113,7 +109,9 @@ def test_the_migrations_make_the_tables_that_the_code_uses(url: str) -> None:
         return not (kind in ("column", "index") and name in ("words", "ix_revisions_words"))
 
     with database.reading() as connection:
-        context = MigrationContext.configure(connection, opts={"include_object": is_ours})
+        context = MigrationContext.configure(
+            connection, opts={"include_object": is_ours, "version_table": VERSION_TABLE}
+        )
         assert compare_metadata(context, metadata) == []
     database.close()
 
@@ -122,7 +120,7 @@ def test_migrations_go_down_and_up_again(url: str) -> None:
     database = Database(url)
     database.migrate("base")
     with database.reading() as connection:
-        assert set(sa.inspect(connection).get_table_names()) == {"alembic_version"}
+        assert set(sa.inspect(connection).get_table_names()) == {"affectgpt_version"}
     database.migrate("head")
     with Store(database, Retention()) as store:
         ask(store, store.create("anna").id, "after")
@@ -156,6 +154,13 @@ def test_two_servers_share_one_database(url: str) -> None:
         assert two.revision("anna", begun.id).state == "pending"
         two.finish("anna", begun.id, answer("from the other"))
         assert one.revision("anna", begun.id).state == "done"
+
+
+def test_writers_that_are_killed_leave_whole_turns(url: str, repo: Path) -> None:
+    rng = random.Random(6)
+    for _ in range(2):
+        conversation, said = kill_a_writer(url, repo, rng.uniform(0.0, 0.4))
+        check_what_is_left(url, conversation, said)
 
 
 def test_a_connection_that_the_server_dropped_is_made_anew(url: str, server: str) -> None:
