@@ -18,6 +18,7 @@ from rich.console import Console
 from affectgpt import report
 from affectgpt.agent import AffectAgent, Parts, Senses
 from affectgpt.appraise import prototypes
+from affectgpt.cli.flags import AnswerFlags, SenseFlags
 from affectgpt.cli.screen import show
 from affectgpt.engines.engine import cut_at_stop, stamp
 from affectgpt.errors import EngineError, EngineUnreachable, OptionError
@@ -364,6 +365,11 @@ def test_laws(first: list[str], again: list[str], goes_on: bool, n_most: int) ->
 def test_a_number_of_revisions_out_of_range_is_refused(n: int) -> None:
     with pytest.raises(OptionError, match="revisions"):
         AgentOptions(revisions=n)
+
+
+def test_the_command_takes_the_number() -> None:
+    assert SenseFlags().options(AnswerFlags()).revisions == AgentOptions().revisions == 3
+    assert SenseFlags().options(AnswerFlags(revisions=0)).revisions == 0
 
 
 def test_progress_tells_each_time() -> None:
