@@ -27,7 +27,7 @@ from affectgpt.records import Frame, Waveform
 from affectgpt.versions import DISTRIBUTIONS, own_version
 from affectgpt.workers import MediaCache, ProcessFolder, WorkerPool, pack, report, unpack
 
-__all__ = ["Perception", "warm_readers"]
+__all__ = ["Perception", "sense_packed", "warm_readers"]
 
 _NOT_SENSING: Final = frozenset(
     {"top_k", "key_observations", "decide", "permissive", "coverage", "revisions", "sampling"}
@@ -42,13 +42,17 @@ class Perception:
 
     The same media with the same options is read once: a reading under way is shared by all who ask for it, and a
     finished one comes from the cache. `n_read`, `n_shared` and `n_cached` count the three. Subtitles that lie beside a
-    file are not looked for: another client's upload could lie there.
+    file are not looked for: another client's upload could lie there. `read` replaces the task that workers run, which
+    packs what it sensed.
     """
 
-    def __init__(self, pool: WorkerPool, cache: MediaCache) -> None:
+    def __init__(
+        self, pool: WorkerPool, cache: MediaCache, *, read: Callable[[Path, AgentOptions], bytes] | None = None
+    ) -> None:
         self.pool = pool
         self.cache = cache
         self.n_read = self.n_shared = self.n_cached = 0
+        self._read_packed = read or sense_packed
         self._underway: dict[str, _Reading] = {}
         self._room = ProcessFolder(cache.folder / "reading")
 
@@ -140,7 +144,9 @@ class Perception:
             if options.speech.path is not None:
                 await asyncio.to_thread(_link, options.speech.path, reading.words_path)
                 options = replace(options, speech=replace(options.speech, path=reading.words_path))
-            ticket = self.pool.submit(_sense, reading.path, options, on_progress=listen, label=str(reading.path))
+            ticket = self.pool.submit(
+                self._read_packed, reading.path, options, on_progress=listen, label=str(reading.path)
+            )
             try:
                 return await asyncio.wrap_future(ticket)
             except asyncio.CancelledError:
@@ -192,8 +198,8 @@ def warm_readers() -> None:
             reading()
 
 
-def _sense(path: Path, options: AgentOptions) -> bytes:
-    """The worker's task."""
+def sense_packed(path: Path, options: AgentOptions) -> bytes:
+    """The workers' task: `AffectAgent.sense`, its progress reported as (stage, fraction, detail), its Senses packed."""
 
     def tell(stage: str, fraction: float | None, detail: str = "") -> None:
         report((stage, fraction, detail))

@@ -6,17 +6,16 @@ import asyncio
 import base64
 import hashlib
 import os
-import struct
 import subprocess
 import sys
 import time
-import zlib
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from bombs import png
 from hypothesis import given
 from hypothesis import strategies as st
 from media_files import paint, tone, write_sound, write_video
@@ -102,17 +101,6 @@ def media(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     write_sound(folder / "a.webm", tone(1.0)[None], "libopus")
     write_sound(folder / "long.wav", tone(9.0)[None], "pcm_s16le")
     return {path.name: path.read_bytes() for path in folder.iterdir()}
-
-
-def png(width: int, height: int, *, body: bytes = b"") -> bytes:
-    """A PNG that declares a size and holds `body`."""
-
-    def chunk(kind: bytes, data: bytes) -> bytes:
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-
-    head = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    idat = zlib.compress(body)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", idat) + chunk(b"IEND", b"")
 
 
 # ---------------------------------------------------------------- what comes in
