@@ -124,9 +124,10 @@ def find_revision(connection: Connection, owner: str, revision_id: str, *, is_ch
 
 
 def extend(connection: Connection, ids: Sequence[str], alive_until: datetime) -> None:
-    """These revisions are still being written."""
+    """These revisions are still being written. One that another transaction ends or removes just now is passed over."""
     held = revisions.c.id.in_(list(ids)) & (revisions.c.state == "pending")
-    connection.execute(revisions.update().where(held).values(alive_until=alive_until))
+    free = sa.select(revisions.c.id).where(held).with_for_update(skip_locked=True)  # else two could wait for each other
+    connection.execute(revisions.update().where(revisions.c.id.in_(free)).values(alive_until=alive_until))
 
 
 def let_go(connection: Connection, ids: Sequence[str]) -> None:
