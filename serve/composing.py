@@ -54,9 +54,10 @@ def _interpretation(answer: Explanation) -> str:
     text = answer.interpretation
     for sentence in wrong:
         text = text.replace(sentence, "")
-    if wrong:
-        text += f" (Left out, because the observations contradict it: {len(wrong)} of the model's sentences.)"
-    return " ".join(text.split())
+    n_left_out = len(wrong) + (len(answer.revision.withdrawn) if answer.revision else 0)
+    if n_left_out:
+        text += f" (Left out, because the observations contradict it: {n_left_out} of the model's sentences.)"
+    return " ".join(text.split()) or "The model wrote no interpretation."
 
 
 def setting_note(outcome: Outcome) -> str:
