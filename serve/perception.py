@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import logging
 import os
 import secrets
 import shutil
@@ -28,6 +29,8 @@ from affectgpt.versions import DISTRIBUTIONS, own_version
 from affectgpt.workers import MediaCache, ProcessFolder, WorkerPool, pack, report, unpack
 
 __all__ = ["Perception", "sense_packed", "warm_readers"]
+
+log = logging.getLogger(__name__)
 
 _NOT_SENSING: Final = frozenset(
     {"top_k", "key_observations", "decide", "permissive", "coverage", "revisions", "sampling"}
@@ -106,8 +109,8 @@ class Perception:
         """Wait for a reading; the last who leaves gives it up."""
         assert reading.task is not None
         reading.listeners.append(on_progress)
-        on_progress(*reading.stage)
         try:
+            on_progress(*reading.stage)
             return await asyncio.shield(reading.task)
         except AffectError as error:
             raise type(error)(reading.rename(error.what, name), reading.rename(error.remedy, name)) from None
@@ -183,7 +186,10 @@ class _Reading:
     def tell(self, stage: str, fraction: float | None, detail: str) -> None:
         self.stage = (stage, fraction, detail)
         for listener in tuple(self.listeners):
-            listener(stage, fraction, detail)
+            try:
+                listener(stage, fraction, detail)
+            except Exception:
+                log.exception("progress of a reading could not be told")  # the others still hear of it
 
 
 def warm_readers() -> None:

@@ -152,3 +152,16 @@ def warm_failing() -> None:
 
 def was_warm(marker: str) -> bool:
     return Path(marker).read_text() == str(os.getpid())
+
+
+def warm_hanging() -> None:
+    time.sleep(60)
+
+
+_leaked: list[bytearray] = []
+
+
+def leak(n_bytes: int) -> int:
+    """Keep memory after the task is over."""
+    _leaked.append(bytearray(b"x") * n_bytes)
+    return os.getpid()

@@ -14,10 +14,10 @@ from collections.abc import Mapping
 from enum import Enum
 from functools import cache
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
-import numpy as np
-from numpy.typing import NDArray
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 __all__ = ["pack", "unpack"]
 
@@ -60,6 +60,8 @@ def unpack(data: bytes, kind: type[_T]) -> _T:
 
 
 def _pack(value: Any, arrays: dict[str, NDArray[Any]]) -> Any:
+    import numpy as np  # every worker imports this module, and few need arrays
+
     if isinstance(value, np.ndarray):
         name = str(len(arrays))
         arrays[name] = np.ascontiguousarray(value)
@@ -83,6 +85,8 @@ def _pack(value: Any, arrays: dict[str, NDArray[Any]]) -> Any:
 
 def _build(plain: Any, kind: Any, arrays: dict[str, NDArray[Any]]) -> Any:
     """`plain` as a value of the annotation `kind`."""
+    import numpy as np
+
     origin, args = typing.get_origin(kind), typing.get_args(kind)
     if origin is np.ndarray:
         return arrays[plain[_ARRAY]]

@@ -27,13 +27,7 @@ log = logging.getLogger(__name__)
 _T = TypeVar("_T")
 
 WATCH_INTERVAL_S: Final = 0.1
-"""How often running tasks are held against their limits."""
-
-IDLE_INTERVAL_S: Final = 5.0
-"""How often workers that come up are held against `MAX_START_S` while nothing runs."""
-
-MAX_START_S: Final = 120.0
-"""How long a worker may take to come up; the readers' first imports take half a minute on a busy machine."""
+"""How often running tasks, and workers that come up, are held against their limits."""
 
 _N_STARTS = 3
 """How often one task is given to a fresh worker because an idle one turned out dead."""
@@ -57,7 +51,8 @@ class WorkerPool:
 
     Tasks, their arguments and results are pickled; tasks are functions at a module's top level (not of `__main__`).
     `warm` is such a function without arguments, called in each new worker before it takes a task: imports that cost
-    seconds belong there. Close the pool, or use it in a `with`.
+    seconds belong there. A worker that takes longer than `start_s` to come up is ended (the readers' first imports can
+    take half a minute on a busy machine). Close the pool, or use it in a `with`.
     """
 
     def __init__(
@@ -67,12 +62,13 @@ class WorkerPool:
         limits: Limits | None = None,
         *,
         warm: Callable[[], object] | None = None,
+        start_s: float = 120.0,
     ) -> None:
         if n_workers < 1 or queue_length < 0:
             raise OptionError(f"{n_workers} workers and a queue of {queue_length}", "give 1 or more, and 0 or more")
         self.limits = limits or Limits()
         self.n_workers, self.queue_length = n_workers, queue_length
-        self._warm = warm
+        self._warm, self._start_s = warm, start_s
         # Side by side, each with a thread for every core, workers would spend their time waiting for one another.
         n_threads = str(max(1, (os.cpu_count() or 1) // n_workers))
         self._environment = {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", n_threads)}
@@ -215,7 +211,10 @@ class WorkerPool:
         if seat.process is not None:
             return
         try:
-            seat.process, seat.started_s = WorkerProcess(self._warm, self._environment), time.monotonic()
+            seat.process = WorkerProcess(self._warm, self._environment)
+            with self._changed:
+                seat.started_s = time.monotonic()
+                self._changed.notify_all()
             if not self._is_closed:
                 kind, _ = seat.process.receive()
                 seat.is_ready = kind == READY
@@ -275,15 +274,16 @@ class WorkerPool:
         return limit is not None and seat.process is not None and seat.process.memory_bytes() > limit / 2
 
     def _watch(self) -> None:
-        """Hold running tasks against their limits."""
+        """Hold running tasks, and workers that come up, against their limits."""
         while True:
             with self._changed:
-                if not self.n_running and not self._is_closed:
-                    self._changed.wait(IDLE_INTERVAL_S)
+                is_idle = not any(seat.ticket or seat.started_s for seat in self._seats)
+                if is_idle and not self._is_closed:
+                    self._changed.wait()
                 if self._is_closed and not any(seat.thread.is_alive() for seat in self._seats):
                     return
                 for seat in self._seats:
-                    if seat.process and seat.started_s and time.monotonic() - seat.started_s > MAX_START_S:
+                    if seat.process and seat.started_s and time.monotonic() - seat.started_s > self._start_s:
                         seat.process.kill()
                     if seat.ticket is not None and (verdict := _judge(seat, seat.ticket)) is not None:
                         self._end(seat, verdict)

@@ -130,7 +130,7 @@ def test_two_processes_may_share_it(tmp_path: Path) -> None:
         f"import sys; sys.path[:] = {sys.path!r}\n"
         "from pathlib import Path; from affectgpt.workers import MediaCache\n"
         f"cache = MediaCache(Path({str(folder)!r}), 20_000)\n"
-        "for n in range(400):\n"
+        "for n in range(150):\n"
         "    key = cache.key('0' * 64, n % 7); value = bytes([n % 7]) * 2000\n"
         "    cache.put(key, value); got = cache.get(key)\n"
         "    assert got is None or got == value, 'torn'\n"
@@ -139,5 +139,5 @@ def test_two_processes_may_share_it(tmp_path: Path) -> None:
     both = [subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) for _ in range(2)]
     outputs = [process.communicate(timeout=60)[0] for process in both]
     assert [process.returncode for process in both] == [0, 0]
-    assert all(int(output) > 100 for output in outputs)
+    assert all(int(output) > 50 for output in outputs)
     assert MediaCache(folder, 20_000).n_bytes <= 20_000

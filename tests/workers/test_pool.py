@@ -141,11 +141,11 @@ def test_a_crash_is_named_and_costs_one_worker(
 
 def test_a_crash_leaves_the_neighbour_alone() -> None:
     with WorkerPool(2, 2) as pool:
-        steady = pool.submit(tasks.nap, 1.0)
+        steady = pool.submit(tasks.nap, 0.7)
         wait_for(lambda: pool.n_running == 1)
         with pytest.raises(WorkerDied):
             pool.submit(tasks.crash).result(20)
-        assert steady.result(20) == 1.0
+        assert steady.result(20) == 0.7
 
 
 @pytest.mark.parametrize("task", [tasks.spin, tasks.hold_the_lock])
@@ -159,8 +159,8 @@ def test_a_hang_is_ended_at_its_limit(pool: WorkerPool, task: Callable[..., None
 
 
 def test_waiting_in_the_queue_is_no_hang(pool: WorkerPool) -> None:
-    tickets = [pool.submit(tasks.nap, 0.3, limits=Limits(GIB, 0.9)) for _ in range(5)]
-    assert [t.result(20) for t in tickets] == [0.3] * 5
+    tickets = [pool.submit(tasks.nap, 0.15, limits=Limits(GIB, 0.5)) for _ in range(5)]
+    assert [t.result(20) for t in tickets] == [0.15] * 5
 
 
 def test_eight_gigabytes_are_refused(pool: WorkerPool) -> None:
@@ -332,6 +332,17 @@ def test_a_worker_that_cannot_start_is_an_error_and_no_endless_loop(capfd: pytes
     with WorkerPool(1, 1, warm=tasks.warm_failing) as pool, pytest.raises(WorkerDied, match="could not be started"):
         pool.submit(tasks.add, 1, 1).result(60)
     assert "cold" in capfd.readouterr().err
+
+
+def test_a_worker_that_never_comes_up_is_given_up() -> None:
+    with WorkerPool(1, 1, warm=tasks.warm_hanging, start_s=0.2) as pool, pytest.raises(WorkerDied, match="started"):
+        pool.submit(tasks.add, 1, 1).result(60)
+
+
+def test_a_worker_that_keeps_what_it_took_is_replaced() -> None:
+    with WorkerPool(1, 1, Limits(200 << 20, 30.0)) as pool:
+        assert pool.submit(tasks.leak, 1 << 20).result(20) == (leaky := pool.submit(tasks.leak, 120 << 20).result(20))
+        assert pool.submit(tasks.own_pid).result(20) != leaky
 
 
 def test_workers_die_with_a_parent_that_was_killed(tmp_path: Path) -> None:
