@@ -7,6 +7,8 @@ import json
 import os
 import re
 import secrets
+import struct
+import time
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
@@ -16,6 +18,8 @@ from affectgpt.workers.folders import locked, private_folder
 
 __all__ = ["MediaCache"]
 
+_HEAD: Final = struct.Struct("<24sd32s")
+"""What an entry begins with: `_MAGIC`, when it was put (seconds since 1970), SHA-256 of that time and the value."""
 _MAGIC: Final = b"affectgpt media cache 1\n"
 _SUFFIX: Final = ".entry"
 _KEY: Final = re.compile(r"[0-9a-f]{64}-[0-9a-f]{32}")
@@ -26,15 +30,17 @@ _STALE_PART_S: Final = 3600.0
 class MediaCache:
     """At most `max_bytes` of entries in `folder` (0700); the one used longest ago goes first.
 
+    With `max_age_s` nothing is given back that was put longer ago, however often it was used since; `sweep` deletes it.
+
     An entry that was cut short, altered or written by another version of this form is a miss and is removed. Several
     processes may use the folder at once. A failing disk costs hits and never a request.
     """
 
-    def __init__(self, folder: Path, max_bytes: int) -> None:
-        if max_bytes < 0:
-            raise OptionError(f"a cache of {max_bytes} bytes", "give 0 or more")
+    def __init__(self, folder: Path, max_bytes: int, max_age_s: float | None = None) -> None:
+        if max_bytes < 0 or (max_age_s is not None and not max_age_s > 0):
+            raise OptionError(f"a cache of {max_bytes} bytes for {max_age_s} s", "give 0 or more, and more than 0")
         self.folder = private_folder(folder)
-        self.max_bytes = max_bytes
+        self.max_bytes, self.max_age_s = max_bytes, max_age_s
         self.n_hits = self.n_misses = 0
 
     @staticmethod
@@ -49,8 +55,8 @@ class MediaCache:
         """What was put under `key`, or None."""
         path = self._path(key)
         with suppress(OSError):
-            value = _opened(path.read_bytes())
-            if value is not None:
+            put_s, value = _opened(path.read_bytes())
+            if value is not None and not self._is_old(put_s):
                 os.utime(path)
                 self.n_hits += 1
                 return value
@@ -61,12 +67,13 @@ class MediaCache:
     def put(self, key: str, value: bytes) -> None:
         """Keep `value`; what is larger than the cache is not kept."""
         path = self._path(key)
-        if len(value) + len(_MAGIC) + 32 > self.max_bytes:
+        if len(value) + _HEAD.size > self.max_bytes:
             return
         part = path.with_suffix(f".{secrets.token_hex(8)}.part")
         try:
             with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-                file.write(_MAGIC + hashlib.sha256(value).digest())
+                now_s = time.time()
+                file.write(_HEAD.pack(_MAGIC, now_s, _digest(now_s, value)))
                 file.write(value)
             part.replace(path)
             self._shrink()
@@ -82,6 +89,21 @@ class MediaCache:
         for path in found:
             path.unlink(missing_ok=True)
         return sum(path.suffix == _SUFFIX for path in found)
+
+    def sweep(self) -> int:
+        """Remove what is older than `max_age_s`; returns how many entries went."""
+        n_gone = 0
+        for _, _, path in self._entries() if self.max_age_s is not None else ():
+            with suppress(OSError):
+                with path.open("rb") as file:
+                    head = file.read(_HEAD.size)
+                if len(head) < _HEAD.size or self._is_old(_HEAD.unpack(head)[1]):
+                    path.unlink()
+                    n_gone += 1
+        return n_gone
+
+    def _is_old(self, put_s: float) -> bool:
+        return self.max_age_s is not None and not 0 <= time.time() - put_s <= self.max_age_s
 
     @property
     def n_bytes(self) -> int:
@@ -121,10 +143,16 @@ class MediaCache:
                         part.unlink(missing_ok=True)
 
 
-def _opened(data: bytes) -> bytes | None:
-    """The value of an entry, None where the entry is not whole."""
-    begin = len(_MAGIC) + 32
-    if not data.startswith(_MAGIC) or len(data) < begin:
-        return None
-    value = data[begin:]
-    return value if hashlib.sha256(value).digest() == data[len(_MAGIC) : begin] else None
+def _opened(data: bytes) -> tuple[float, bytes | None]:
+    """When an entry was put, and its value; None where the entry is not whole."""
+    if len(data) < _HEAD.size:
+        return 0.0, None
+    magic, put_s, digest = _HEAD.unpack_from(data)
+    value = data[_HEAD.size :]
+    return put_s, value if magic == _MAGIC and digest == _digest(put_s, value) else None
+
+
+def _digest(put_s: float, value: bytes) -> bytes:
+    digest = hashlib.sha256(struct.pack("<d", put_s))
+    digest.update(value)
+    return digest.digest()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -96,6 +97,21 @@ def test_a_medium_can_be_forgotten(cache: MediaCache) -> None:
     assert cache.forget(SHA256) == 2
     assert cache.forget("*") == 0
     assert cache.get(other) == b"x"
+
+
+def test_nothing_is_given_back_beyond_its_age(tmp_path: Path) -> None:
+    cache = MediaCache(tmp_path / "cache", 10_000, max_age_s=0.5)
+    old, young = cache.key(SHA256), cache.key(SHA256, 1)
+    cache.put(old, b"old")
+    time.sleep(0.3)
+    assert cache.get(old) == b"old", "and use makes it no younger"
+    cache.put(young, b"young")
+    time.sleep(0.3)
+    assert cache.sweep() == 1
+    assert [cache.get(key) for key in (old, young)] == [None, b"young"]
+    time.sleep(0.3)
+    assert cache.get(young) is None
+    assert cache.n_bytes == 0
 
 
 def test_parts_of_a_crash_do_not_stay(cache: MediaCache) -> None:
