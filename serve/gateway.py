@@ -8,13 +8,14 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
-from fastapi import APIRouter, Depends, FastAPI
-from fastapi.responses import JSONResponse, Response
+from fastapi import APIRouter, Depends, FastAPI, Request
+from fastapi.responses import HTMLResponse, JSONResponse, Response
 
 from affectgpt.errors import AffectError
 from affectgpt.versions import own_version
 from serve.callers import Gate
 from serve.chat_api import chat_router
+from serve.docs_page import docs_page
 from serve.doors import MODEL, Doors
 from serve.explain_api import explain_router
 from serve.failures import add_handlers
@@ -57,7 +58,14 @@ def create_app(settings: ServeSettings | None = None, parts: Parts | None = None
         turns.close()
         await parts.close()
 
-    app = FastAPI(title="affectgpt", version=own_version(), description=DESCRIPTION, lifespan=lifespan)
+    app = FastAPI(
+        title="affectgpt",
+        version=own_version(),
+        description=DESCRIPTION,
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+    )
     app.state.doors = doors
     add_handlers(app)
     for router in (chat_router(doors), explain_router(doors), _models_router(doors), _state_router(doors)):
@@ -120,6 +128,10 @@ def _state_router(doors: Doors) -> APIRouter:
     async def health() -> dict[str, str]:
         """Always 200: nothing is asked."""
         return {"status": "alive"}
+
+    @router.get("/docs", include_in_schema=False)
+    async def docs(request: Request) -> HTMLResponse:
+        return HTMLResponse(docs_page(request.app.openapi()))
 
     @router.get("/ready", summary="Whether turns can be taken")
     async def ready() -> JSONResponse:

@@ -20,7 +20,7 @@ from page_fakes import KnownAppraiser, leaning
 
 from affectgpt.agent import AffectAgent, Progress, Senses
 from affectgpt.engines.engine import stamp
-from affectgpt.readers import AgentOptions
+from affectgpt.readers import AgentOptions, SpeechOptions
 from affectgpt.records import Appraisal, Clip, Completion, Modality, Prompt, Sampling
 from affectgpt.safety import Screen
 from serve.gateway import create_app
@@ -127,16 +127,11 @@ class Reader:
         said = fakes.transcript(words) if Modality.SPEECH in options.modalities else None
         clip = Clip(path, 4.0, 25.0, True, True, 640, 480)
         if options.setting is not None:
-            return AffectAgent(None, AgentOptions(setting=options.setting)).sense(_text(path, words))
+            said_there = AgentOptions(setting=options.setting, speech=SpeechOptions(text=words))
+            return AffectAgent(None, said_there).sense(None)
         face = fakes.face_track(AU12=4.0) if Modality.FACE in options.modalities else None
         voice = fakes.voice_track(f0_median_hz=2.4) if Modality.VOICE in options.modalities else None
         return Senses(clip, face, voice, said)
-
-
-def _text(path: Path, words: str) -> Path:
-    written = path.with_suffix(".words.txt")
-    written.write_text(words)
-    return written
 
 
 def crew(engine: Any, reader: Any = None, writer: Writer | None = None) -> Crew:
@@ -224,6 +219,10 @@ class Behind(ThreadingHTTPServer):
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), _Behind)
+        self.reset()
+
+    def reset(self) -> None:
+        """As new."""
         self.words = ["Well, ", "well. ", "It ", "rains ", "today."]
         self.tool_calls: list[dict[str, Any]] | None = None
         self.error: tuple[int, dict[str, Any]] | None = None

@@ -38,10 +38,22 @@ def gateway() -> Iterator[Gateway]:
         yield running_gateway
 
 
+@pytest.fixture(scope="module")
+def passing() -> Iterator[tuple[Behind, Gateway]]:
+    """A server, and a gateway before it that hands on."""
+    with behind() as server, running(upstream=Upstream(server.url, "sk-key")) as running_gateway:
+        yield server, running_gateway
+
+
 @pytest.fixture
-def server() -> Iterator[Behind]:
-    with behind() as server:
-        yield server
+def server(passing: tuple[Behind, Gateway]) -> Behind:
+    passing[0].reset()
+    return passing[0]
+
+
+@pytest.fixture
+def front(passing: tuple[Behind, Gateway]) -> Gateway:
+    return passing[1]
 
 
 def ask(gateway: Gateway, *content: Any, **options: Any) -> Any:
@@ -358,69 +370,61 @@ def test_leaving_before_the_answer_stops_the_reading_and_deletes_the_file() -> N
 # ---------------------------------------------------------------- other models of the server
 
 
-def through(server: Behind) -> Any:
-    return running(upstream=Upstream(server.url))
-
-
 def pass_through(gateway: Gateway, text: str = "How is the weather?", **options: Any) -> Any:
     messages: Any = [{"role": "user", "content": text}]
     return gateway.client().chat.completions.create(model="base", messages=messages, **options)
 
 
-def test_the_servers_models_are_listed_beside_ours(server: Behind) -> None:
-    with through(server) as gateway:
-        assert [m.id for m in gateway.client().models.list()] == ["affectgpt", "base", "adapter"]
-        assert gateway.client().models.retrieve("adapter").id == "adapter"
+def test_the_servers_models_are_listed_beside_ours(server: Behind, front: Gateway) -> None:
+    assert [m.id for m in front.client().models.list()] == ["affectgpt", "base", "adapter"]
+    assert front.client().models.retrieve("adapter").id == "adapter"
 
 
-def test_another_model_is_handed_on_whole_and_streamed(server: Behind) -> None:
-    with through(server) as gateway:
-        whole = pass_through(gateway, temperature=0.3, extra_body={"top_k": 3})
-        assert whole.choices[0].message.content == "Well, well. It rains today."
-        assert (whole.ai_generated, whole.model, whole.usage.total_tokens) == (True, "base", 12)
-        assert server.asked[0] == {
-            "model": "base",
-            "messages": [{"role": "user", "content": "How is the weather?"}],
-            "temperature": 0.3,
-            "top_k": 3,
-        }
-        chunks = list(pass_through(gateway, stream=True, stream_options={"include_usage": True}))
-        assert "".join(c.choices[0].delta.content or "" for c in chunks if c.choices) == "Well, well. It rains today."
-        assert chunks[-1].usage.total_tokens == 12
-        assert all(c.ai_generated for c in chunks)
+def test_another_model_is_handed_on_whole_and_streamed(server: Behind, front: Gateway) -> None:
+    whole = pass_through(front, temperature=0.3, extra_body={"top_k": 3})
+    assert whole.choices[0].message.content == "Well, well. It rains today."
+    assert (whole.ai_generated, whole.model, whole.usage.total_tokens) == (True, "base", 12)
+    assert server.asked[0] == {
+        "model": "base",
+        "messages": [{"role": "user", "content": "How is the weather?"}],
+        "temperature": 0.3,
+        "top_k": 3,
+    }
+    chunks = list(pass_through(front, stream=True, stream_options={"include_usage": True}))
+    assert "".join(c.choices[0].delta.content or "" for c in chunks if c.choices) == "Well, well. It rains today."
+    assert chunks[-1].usage.total_tokens == 12
+    assert all(c.ai_generated for c in chunks)
 
 
-def test_tools_and_formats_pass_through(server: Behind) -> None:
+def test_tools_and_formats_pass_through(server: Behind, front: Gateway) -> None:
     server.words = []
     server.tool_calls = [{"id": "c1", "type": "function", "function": {"name": "look", "arguments": '{"at": "sky"}'}}]
     tools: Any = [{"type": "function", "function": {"name": "look", "parameters": {"type": "object"}}}]
-    with through(server) as gateway:
-        (call,) = pass_through(gateway, tools=tools, tool_choice="auto").choices[0].message.tool_calls
-        assert (call.function.name, call.function.arguments) == ("look", '{"at": "sky"}')
-        assert server.asked[0]["tools"] == tools
-        assert server.asked[0]["tool_choice"] == "auto"
-        deltas = [c.choices[0].delta for c in pass_through(gateway, tools=tools, stream=True)]
-        assert [d.tool_calls[0].function.name for d in deltas if d.tool_calls] == ["look"]
-        schema: Any = {"type": "json_schema", "json_schema": {"name": "x", "schema": {"type": "object"}}}
-        pass_through(gateway, response_format=schema)
-        assert server.asked[-1]["response_format"] == schema
+    (call,) = pass_through(front, tools=tools, tool_choice="auto").choices[0].message.tool_calls
+    assert (call.function.name, call.function.arguments) == ("look", '{"at": "sky"}')
+    assert server.asked[0]["tools"] == tools
+    assert server.asked[0]["tool_choice"] == "auto"
+    deltas = [c.choices[0].delta for c in pass_through(front, tools=tools, stream=True)]
+    assert [d.tool_calls[0].function.name for d in deltas if d.tool_calls] == ["look"]
+    schema: Any = {"type": "json_schema", "json_schema": {"name": "x", "schema": {"type": "object"}}}
+    pass_through(front, response_format=schema)
+    assert server.asked[-1]["response_format"] == schema
 
 
 @pytest.mark.parametrize("is_streamed", [False, True])
-def test_both_sides_are_screened_there_too(server: Behind, is_streamed: bool) -> None:
-    with through(server) as gateway:
-        answer = pass_through(gateway, CRISIS, stream=is_streamed)
-        text = _text(answer, is_streamed)
-        assert "112" in text
-        assert server.asked == []
-        server.words = ["I hear you. ", "You should ", "kill ", "yourself. ", "And then?"]
-        answer = pass_through(gateway, stream=is_streamed)
-        chunks = list(answer) if is_streamed else [answer]
-        assert chunks[-1].choices[0].finish_reason == "content_filter"
-        text = _text(chunks, is_streamed)
-        assert text.startswith("I hear you. ")
-        assert "kill" not in text
-        assert "And then" not in text
+def test_both_sides_are_screened_there_too(server: Behind, front: Gateway, is_streamed: bool) -> None:
+    answer = pass_through(front, CRISIS, stream=is_streamed)
+    text = _text(answer, is_streamed)
+    assert "112" in text
+    assert server.asked == []
+    server.words = ["I hear you. ", "You should ", "kill ", "yourself. ", "And then?"]
+    answer = pass_through(front, stream=is_streamed)
+    chunks = list(answer) if is_streamed else [answer]
+    assert chunks[-1].choices[0].finish_reason == "content_filter"
+    text = _text(chunks, is_streamed)
+    assert text.startswith("I hear you. ")
+    assert "kill" not in text
+    assert "And then" not in text
 
 
 def _text(answer: Any, is_streamed: bool) -> str:
@@ -430,44 +434,40 @@ def _text(answer: Any, is_streamed: bool) -> str:
     return str(chosen.choices[0].message.content)
 
 
-def test_media_are_not_handed_to_a_server_that_could_fetch_them(server: Behind) -> None:
+def test_media_are_not_handed_to_a_server_that_could_fetch_them(server: Behind, front: Gateway) -> None:
     document = said({"type": "image_url", "image_url": {"url": "http://169.254.169.254/"}})
-    with through(server) as gateway:
-        assert post(gateway, {**document, "model": "base"}).status_code == 400
-        assert server.asked == []
+    assert post(front, {**document, "model": "base"}).status_code == 400
+    assert server.asked == []
 
 
 @pytest.mark.parametrize(("theirs", "ours"), [(400, 400), (404, 404), (401, 502), (429, 429), (500, 502), (503, 503)])
 @pytest.mark.parametrize("is_streamed", [False, True])
 def test_the_servers_refusals_keep_their_words_and_its_key_stays_ours(
-    server: Behind, theirs: int, ours: int, is_streamed: bool
+    server: Behind, front: Gateway, theirs: int, ours: int, is_streamed: bool
 ) -> None:
     server.error = (theirs, {"error": {"message": "the reason, sk-key", "type": "x", "code": "a_code"}})
-    with running(upstream=Upstream(server.url, "sk-key")) as gateway:
-        answer = post(gateway, {**good(stream=is_streamed), "model": "base"})
-        assert answer.status_code == ours
-        assert "sk-key" not in answer.text
-        if theirs != 401:
-            assert "the reason" in answer.json()["error"]["message"]
+    answer = post(front, {**good(stream=is_streamed), "model": "base"})
+    assert answer.status_code == ours
+    assert "sk-key" not in answer.text
+    if theirs != 401:
+        assert "the reason" in answer.json()["error"]["message"]
 
 
-def test_leaving_closes_the_connection_behind(server: Behind) -> None:
+def test_leaving_closes_the_connection_behind(server: Behind, front: Gateway) -> None:
     server.words, server.pause_s = ["word. "] * 500, 0.01
-    with through(server) as gateway:
-        stream = pass_through(gateway, stream=True)
-        next(iter(stream))
-        stream.close()
-        wait_for(lambda: server.n_broken == 1)
+    stream = pass_through(front, stream=True)
+    next(iter(stream))
+    stream.close()
+    wait_for(lambda: server.n_broken == 1)
 
 
-def test_a_turn_over_a_server_behind(server: Behind) -> None:
-    with through(server) as gateway:
-        answer = ask(gateway, SAD)
-        assert answer.choices[0].message.content == "Well, well. It rains today."
-        explaining, replying = server.asked
-        assert explaining["response_format"]["json_schema"]["name"] == "explain"
-        assert replying["stream"] is True
-        assert answer.usage.prompt_tokens == 14
+def test_a_turn_over_a_server_behind(server: Behind, front: Gateway) -> None:
+    answer = ask(front, SAD)
+    assert answer.choices[0].message.content == "Well, well. It rains today."
+    explaining, replying = server.asked
+    assert explaining["response_format"]["json_schema"]["name"] == "explain"
+    assert replying["stream"] is True
+    assert answer.usage.prompt_tokens == 14
 
 
 def test_a_server_that_is_gone() -> None:
