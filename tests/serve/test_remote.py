@@ -7,78 +7,21 @@ import ssl
 import subprocess
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
 from typing import Any
-from urllib.parse import quote, unquote
+from urllib.parse import quote
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from media_server import NO_TLS, PRIVATE, Media, Names, fetch
 
-from affectgpt.errors import OptionError, UploadTooLarge, UrlRefused
-from serve.addresses import is_public, resolve
+from affectgpt.errors import UploadTooLarge, UrlRefused
+from serve.addresses import resolve
 from serve.remote import Remote
 
 MB = 1_000_000
 HOME = ("127.0.0.1/32",)
-NO_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-"""Loading the authorities takes longer than most of these tests."""
-
-
-class Media(BaseHTTPRequestHandler):
-    """A server that would love to be asked."""
-
-    def do_GET(self) -> None:
-        self.server.asked.append((self.headers["Host"], self.path, dict(self.headers)))  # type: ignore[attr-defined]
-        path, _, query = self.path.partition("?")
-        with suppress(BrokenPipeError, ConnectionResetError):
-            getattr(self, f"_{path.strip('/') or 'ok'}", self._missing)(query)
-
-    def _answer(self, status: int, body: bytes = b"", **headers: str) -> None:
-        self.send_response(status)
-        for name, value in headers.items():
-            self.send_header(name.replace("_", "-"), value)
-        self.end_headers()
-        self.wfile.write(body)
-
-    def _ok(self, query: str) -> None:
-        self._answer(200, b"media", Content_Length="5")
-
-    def _missing(self, query: str) -> None:
-        self._answer(404)
-
-    def _to(self, query: str) -> None:
-        self._answer(302, Location=unquote(query))
-
-    def _hops(self, query: str) -> None:
-        n = int(query)
-        self._answer(307, Location=f"/hops?{n - 1}" if n > 1 else "/ok")
-
-    def _nowhere(self, query: str) -> None:
-        self._answer(302)
-
-    def _told(self, query: str) -> None:
-        self._answer(200, b"x", Content_Length=query)
-
-    def _endless(self, query: str) -> None:
-        self._answer(200)
-        for _ in range(10_000):
-            self.wfile.write(bytes(10_000))
-
-    def _slow(self, query: str) -> None:
-        self._answer(200)
-        for _ in range(100):
-            self.wfile.write(b"x")
-            time.sleep(0.05)
-
-    def _zipped(self, query: str) -> None:
-        self._answer(200, b"\x1f\x8b", Content_Encoding="gzip")
-
-    def log_message(self, *_: Any) -> None:
-        """Silence."""
 
 
 @pytest.fixture(scope="module")
@@ -98,29 +41,7 @@ def server(listening: ThreadingHTTPServer) -> ThreadingHTTPServer:
     return listening
 
 
-class Names:
-    """A resolver of our own: each name's addresses, one answer after the other, the last again and again."""
-
-    def __init__(self, **answers: Sequence[Sequence[str]]) -> None:
-        self.answers = {name.replace("_", "."): list(rows) for name, rows in answers.items()}
-        self.asked: list[str] = []
-
-    async def __call__(self, host: str, port: int) -> Sequence[str]:
-        self.asked.append(host)
-        rows = self.answers.get(host)
-        if rows is None:
-            raise OSError(f"no {host}")
-        return rows.pop(0) if len(rows) > 1 else rows[0]
-
-
 LOCAL = [["127.0.0.1"]]
-
-
-def fetch(remote: Remote, url: str, max_bytes: int = MB) -> bytes:
-    async def whole() -> bytes:
-        return b"".join([block async for block in remote.fetch(url, max_bytes)])
-
-    return asyncio.run(whole())
 
 
 def port_of(server: ThreadingHTTPServer) -> int:
@@ -229,44 +150,13 @@ def test_loopback_is_refused_even_where_its_name_is_allowed(server: ThreadingHTT
 
 # ---------------------------------------------------------------- where a name leads
 
-PRIVATE = [
-    "127.0.0.1", "127.255.255.254", "0.0.0.0", "10.0.0.1", "172.16.0.1", "192.168.1.1", "169.254.169.254", "100.64.0.1",
-    "192.0.0.8", "192.0.2.1", "198.18.0.1", "198.51.100.1", "203.0.113.1", "192.88.99.1", "224.0.0.1",
-    "239.255.255.250", "240.0.0.1", "255.255.255.255",
-    "::", "::1", "::ffff:127.0.0.1", "::ffff:10.0.0.1", "::ffff:169.254.169.254", "::127.0.0.1", "::8.8.8.8",
-    "64:ff9b::7f00:1", "64:ff9b::a9fe:a9fe", "64:ff9b::808:808", "64:ff9b:1::1", "2002:7f00:1::", "2002:a9fe:a9fe::1",
-    "2001:0:7f00:1::", "2001::1", "fe80::1", "fe80::1%eth0", "fec0::1", "fc00::1", "fd00:ec2::254", "ff02::1",
-    "ff0e::1", "2001:db8::1", "3fff::1", "100::1", "5f00::1", "2606:4700::5efe:7f00:1", "2606:4700::200:5efe:808:808",
-    "2130706433", "0x7f.1", "0177.0.0.1", "127.1", "", "media.test", "8.8.8.8 ", "8.8.8.8/32",
-]  # fmt: skip
-
 
 @pytest.mark.parametrize("address", PRIVATE)
 def test_an_address_that_is_not_public_is_not_connected_to(server: ThreadingHTTPServer, address: str) -> None:
-    assert not is_public(address)
     names = Names(media_test=[[address]])
     with pytest.raises(UrlRefused, match="not public"):
         fetch(allowed(server, names, networks=()), f"http://media.test:{port_of(server)}/ok")
     assert server.asked == []  # type: ignore[attr-defined]
-
-
-@pytest.mark.parametrize("address", ["8.8.8.8", "93.184.216.34", "2606:4700:4700::1111", "::ffff:8.8.8.8"])
-def test_public_addresses_are_public(address: str) -> None:
-    assert is_public(address)
-
-
-@given(st.ip_addresses(v=4).filter(lambda a: not a.is_global))
-def test_no_ipv6_form_makes_a_private_address_public(address: Any) -> None:
-    n = int(address)
-    groups = f"{n >> 16:x}:{n & 0xFFFF:x}"
-    forms = (
-        f"::ffff:{address}",
-        f"::{address}",
-        f"64:ff9b::{groups}",
-        f"2002:{groups}::1",
-        f"2606:4700::5efe:{groups}",
-    )
-    assert not any(is_public(form) for form in (str(address), *forms))
 
 
 def test_one_bad_address_among_good_ones_is_enough(server: ThreadingHTTPServer) -> None:
@@ -394,58 +284,6 @@ def test_a_host_that_does_not_answer_is_an_error_of_the_request() -> None:
     remote = Remote(["media.test:9"], resolver=Names(media_test=LOCAL), networks=HOME)
     with pytest.raises(UrlRefused, match="could not be fetched"):
         fetch(remote, "http://media.test:9/")
-
-
-# ---------------------------------------------------------------- the list of hosts
-
-
-@pytest.mark.parametrize(
-    ("entry", "url", "is_allowed"),
-    [
-        ("media.test", "http://media.test/", True),
-        ("media.test", "https://media.test/", True),
-        ("media.test", "https://MEDIA.test./", True),
-        ("media.test", "http://media.test:8080/", False),
-        ("media.test:8080", "http://media.test:8080/", True),
-        ("media.test:8080", "http://media.test/", False),
-        ("*.media.test", "http://a.b.media.test/", True),
-        ("*.media.test", "http://media.test/", False),
-        ("*.media.test", "http://xmedia.test/", False),
-        ("bücher.test", "http://bücher.test/", False),  # a URL is ASCII: the name goes in its IDNA form
-        ("bücher.test", "http://xn--bcher-kva.test/", True),
-        (" Media.Test ", "http://media.test/", True),
-    ],
-)
-def test_an_entry_allows_what_it_says(entry: str, url: str, is_allowed: bool) -> None:
-    names = Names()
-    with pytest.raises(UrlRefused):
-        fetch(Remote([entry], resolver=names), url)
-    assert bool(names.asked) == is_allowed
-
-
-@pytest.mark.parametrize(
-    "entry",
-    ["", "*", "*.", "http://a.test", "a.test/x", "a b", "a.test:0", "a.test:70000", "a..b", "-a.test", "a@b", "127.1",
-     "0x7f.1", "2130706433", "[::1]", "0177.0.0.1"],
-)  # fmt: skip
-def test_an_entry_that_is_no_host_is_refused(entry: str) -> None:
-    with pytest.raises(OptionError):
-        Remote([entry])
-
-
-def test_a_network_that_is_none_is_refused() -> None:
-    with pytest.raises(OptionError, match="network"):
-        Remote([], networks=["here"])
-
-
-@given(st.text(max_size=60))
-def test_whatever_the_url_says_only_allowed_names_are_resolved(text: str) -> None:
-    names = Names()
-    remote = Remote(["media.test", "*.media.test"], resolver=names, tls=NO_TLS)
-    for url in (text, f"http://{text}", f"http://media.test{text}", f"http://{text}media.test/"):
-        with pytest.raises(UrlRefused):
-            fetch(remote, url)
-    assert all(name == "media.test" or name.endswith(".media.test") for name in names.asked)
 
 
 # ---------------------------------------------------------------- TLS

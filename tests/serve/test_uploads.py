@@ -5,9 +5,6 @@ from __future__ import annotations
 import asyncio
 import base64
 import hashlib
-import os
-import subprocess
-import sys
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import replace
@@ -20,6 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from media_files import paint, tone, write_sound, write_video
 from PIL import Image
+from upload_room import LIMITS, Endless, held, take, take_in, tried
 
 from affectgpt.errors import (
     AffectError,
@@ -34,12 +32,9 @@ from affectgpt.errors import (
 )
 from affectgpt.workers import Limits, WorkerPool
 from serve.events import Attachment
-from serve.inline import decode_base64, open_data_url
 from serve.openai_form import MediaPart
 from serve.remote import Remote
-from serve.uploads import UploadLimits, Uploads, shown_name
-
-LIMITS = UploadLimits(max_bytes=2_000_000, max_image_bytes=500_000, max_transcript_bytes=1000, max_duration_s=5.0)
+from serve.uploads import UploadLimits, Uploads
 
 
 @pytest.fixture(scope="module")
@@ -65,30 +60,6 @@ def open_uploads(tmp_path: Path, pool: WorkerPool) -> Iterator[Callable[..., Upl
 @pytest.fixture
 def uploads(open_uploads: Callable[..., Uploads]) -> Uploads:
     return open_uploads()
-
-
-async def flow(data: bytes, size: int = 1000) -> AsyncIterator[bytes]:
-    for begin in range(0, len(data), size):
-        yield data[begin : begin + size]
-
-
-def take(uploads: Uploads, data: bytes | AsyncIterator[bytes], name: str = "clip") -> Attachment:
-    return asyncio.run(_take(uploads, data, name))
-
-
-async def _take(uploads: Uploads, data: bytes | AsyncIterator[bytes], name: str = "clip") -> Attachment:
-    return await uploads.receive(flow(data) if isinstance(data, bytes) else data, name)
-
-
-async def _tried(uploads: Uploads, data: bytes) -> Attachment | BaseException:
-    (outcome,) = await asyncio.gather(_take(uploads, data), return_exceptions=True)
-    return outcome
-
-
-def held(uploads: Uploads) -> list[Path]:
-    """Every file in the folder but locks."""
-    root = uploads._kept.parent
-    return sorted(path for path in root.rglob("*") if path.is_file() and path.name != ".lock")
 
 
 @pytest.fixture(scope="module")
@@ -170,26 +141,6 @@ def test_a_remote_file_is_held_to_the_same_limits(open_uploads: Callable[..., Up
 
 
 # ---------------------------------------------------------------- limits
-
-
-class Endless:
-    """A stream without an end that counts how much of it was taken."""
-
-    def __init__(self, head: bytes) -> None:
-        self.head = head
-        self.n_taken = 0
-        self.is_closed = False
-
-    def __aiter__(self) -> Endless:
-        return self
-
-    async def __anext__(self) -> bytes:
-        self.n_taken += 1
-        await asyncio.sleep(0)
-        return self.head + bytes(10_000) if self.n_taken == 1 else bytes(10_000)
-
-    async def aclose(self) -> None:
-        self.is_closed = True
 
 
 @pytest.mark.parametrize(
@@ -292,7 +243,7 @@ def test_damage_costs_one_upload_and_no_more(
     for _ in range(data.draw(st.integers(1, 30))):
         whole[data.draw(st.integers(4, len(whole) - 1))] = data.draw(st.integers(0, 255))
     uploads = Uploads(tmp_path_factory.mktemp("up"), LIMITS, pool)
-    outcome = asyncio.run(_tried(uploads, bytes(whole)))
+    outcome = asyncio.run(tried(uploads, bytes(whole)))
     if isinstance(outcome, AffectError):
         assert str(uploads._kept.parent) not in str(outcome)
         assert held(uploads) == []
@@ -325,7 +276,7 @@ def test_all_uploads_together_have_a_limit(open_uploads: Callable[..., Uploads],
 
 def test_a_full_pool_is_told_as_such(tmp_path: Path, media: dict[str, bytes]) -> None:
     async def many(uploads: Uploads) -> list[Attachment | BaseException]:
-        return await asyncio.gather(*(_take(uploads, media["a.png"]) for _ in range(12)), return_exceptions=True)
+        return await asyncio.gather(*(take_in(uploads, media["a.png"]) for _ in range(12)), return_exceptions=True)
 
     with WorkerPool(1, 1, Limits(1 << 30, 30.0)) as pool:
         uploads = Uploads(tmp_path, LIMITS, pool)
@@ -339,199 +290,10 @@ def test_a_full_pool_is_told_as_such(tmp_path: Path, media: dict[str, bytes]) ->
 
 def test_many_at_once_are_all_taken_and_all_counted(uploads: Uploads) -> None:
     async def many() -> list[Attachment]:
-        return await asyncio.gather(*(_take(uploads, f"words {n}".encode() * 20) for n in range(50)))
+        return await asyncio.gather(*(take_in(uploads, f"words {n}".encode() * 20) for n in range(50)))
 
     taken = asyncio.run(many())
     assert len({attachment.path for attachment in taken}) == len({a.sha256 for a in taken}) == 50
     asyncio.run(uploads.release(taken))
     assert held(uploads) == []
     assert uploads._n_held_bytes == 0
-
-
-# ---------------------------------------------------------------- and goes again
-
-
-def test_what_was_answered_goes(uploads: Uploads, media: dict[str, bytes]) -> None:
-    taken = take(uploads, media["a.png"])
-    asyncio.run(uploads.release([taken]))
-    assert held(uploads) == []
-    assert uploads.find(taken.path.stem) is None
-
-
-def test_what_is_retained_stays_and_can_be_deleted(
-    open_uploads: Callable[..., Uploads], media: dict[str, bytes]
-) -> None:
-    uploads = open_uploads(retain=True)
-    taken = take(uploads, media["a.png"], "face.png")
-    asyncio.run(uploads.release([taken]))
-    uploads.close()
-    again = open_uploads(retain=True)
-    assert again.find(taken.path.stem) == taken
-    assert again.delete(taken.path.stem)
-    assert not again.delete(taken.path.stem)
-    assert held(again) == []
-
-
-@pytest.mark.parametrize(
-    "upload_id", ["", "../x", "*", "." * 32, "g" * 32, "0" * 31, "0" * 32, "0" * 33, "/etc/passwd"]
-)
-def test_an_id_that_is_none_finds_nothing(uploads: Uploads, upload_id: str) -> None:
-    assert uploads.find(upload_id) is None
-    assert not uploads.delete(upload_id)
-
-
-def test_an_upload_that_is_given_up_leaves_nothing(uploads: Uploads, media: dict[str, bytes]) -> None:
-    async def scenario() -> None:
-        stream = Endless(b"\x00\x00\x00\x18ftypisom")
-
-        async def slow() -> AsyncIterator[bytes]:
-            async for chunk in stream:
-                yield chunk
-                await asyncio.sleep(0.01)
-
-        task = asyncio.create_task(_take(uploads, slow()))
-        await asyncio.sleep(0.1)
-        assert held(uploads)
-        task.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await task
-
-    asyncio.run(scenario())
-    assert held(uploads) == []
-
-
-def test_what_is_older_than_its_time_goes(open_uploads: Callable[..., Uploads], media: dict[str, bytes]) -> None:
-    uploads = open_uploads(retain=True, ttl_s=100)
-    old, young = take(uploads, media["a.png"]), take(uploads, media["a.wav"])
-    for path in (old.path, old.path.with_suffix(".json")):
-        os.utime(path, (time.time() - 200,) * 2)
-    assert uploads.sweep() == 1
-    assert uploads.find(old.path.stem) is None
-    assert uploads.find(young.path.stem) == young
-
-    async def scenario() -> None:
-        os.utime(young.path, (1, 1))
-        sweeping = asyncio.create_task(uploads.keep_swept(every_s=0.02))
-        await asyncio.sleep(0.2)
-        sweeping.cancel()
-
-    asyncio.run(scenario())
-    assert not young.path.exists()
-
-
-def test_what_a_killed_server_left_goes_when_the_next_one_starts(tmp_path: Path, pool: WorkerPool) -> None:
-    code = (
-        f"import sys; sys.path[:] = {sys.path!r}\n"
-        "import asyncio, os; from pathlib import Path\n"
-        "from affectgpt.workers import WorkerPool; from serve.uploads import Uploads, UploadLimits\n"
-        "async def flow(): yield b'some words'\n"
-        f"uploads = Uploads(Path({str(tmp_path / 'up')!r}), UploadLimits(), WorkerPool(1, 1))\n"
-        "print(asyncio.run(uploads.receive(flow(), 'x')).path, flush=True); os.kill(os.getpid(), 9)"
-    )
-    left = Path(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip())
-    assert left.read_bytes() == b"some words"
-    other = Uploads(tmp_path / "up", LIMITS, pool)
-    assert not left.parent.exists()
-    taken = take(other, b"more words")
-    third = Uploads(tmp_path / "up", LIMITS, pool)
-    assert taken.path.exists(), "of a process that lives nothing goes"
-    other.close()
-    third.close()
-    assert not taken.path.exists()
-
-
-# ---------------------------------------------------------------- names
-
-
-@pytest.mark.parametrize(
-    ("name", "shown"),
-    [
-        ("clip.mp4", "clip.mp4"),
-        ("/etc/passwd", "passwd"),
-        ("..\\..\\boot.ini", "boot.ini"),
-        ("", "upload"),
-        ("...", "upload"),
-        ("a/", "upload"),
-        ("x\u202egpj.exe", "xgpj.exe"),
-        ("a\x00b\x1b[31m\n.png", "ab[31m.png"),
-        ("Zoë\u200b\ufeff.wav", "Zoë.wav"),
-        ("Zoe\u0308.wav", "Zoë.wav"),
-        ("  much   space .mp4 ", "much space .mp4"),
-        ("\ud800.png", "?.png"),
-    ],
-)
-def test_a_name_is_shown_safely(name: str, shown: str) -> None:
-    assert shown_name(name) == shown
-
-
-@given(st.text(st.characters(), max_size=300))
-def test_any_name_is_shown_safely(name: str) -> None:
-    shown = shown_name(name)
-    assert 1 <= len(shown) <= 80
-    assert not set("/\\\n\r\x00\x1b\u202e") & set(shown)
-    assert shown.isprintable()
-    assert shown_name(shown) == shown
-
-
-def test_a_long_name_keeps_its_ending() -> None:
-    assert shown_name("x" * 500 + ".mp4").endswith("….mp4")
-
-
-# ---------------------------------------------------------------- base64 and data: URLs
-
-
-@given(st.binary(max_size=2000))
-def test_base64_comes_back(data: bytes) -> None:
-    text = base64.b64encode(data).decode()
-    assert b"".join(decode_base64(text, len(data))) == data
-    assert b"".join(open_data_url(f"data:video/mp4;base64,{text}", len(data))) == data
-    if data:
-        with pytest.raises(UploadTooLarge):
-            decode_base64(text, len(data) - 1)
-
-
-@given(st.text(max_size=100))
-def test_other_text_is_refused_or_is_base64(text: str) -> None:
-    try:
-        data = b"".join(decode_base64(text, 1000))
-    except UploadRefused:
-        return
-    assert base64.b64encode(data).decode()[:-4] == text[:-4]
-
-
-@pytest.mark.parametrize(
-    "text", ["A", "AA", "AAA", "AAAA\n", "AA==AAAA", "=AAA", "A===", "AA=A", "AA-_", "ÄAAA", "AAAA AAA"]
-)
-def test_broken_base64_is_refused(text: str) -> None:
-    with pytest.raises(UploadRefused):
-        list(decode_base64(text, 1000))
-
-
-def test_padding_in_the_midst_is_refused_where_blocks_meet() -> None:
-    block = "A" * ((1 << 18) - 4)
-    with pytest.raises(UploadRefused):
-        list(decode_base64(block + "AA==" + block, 1 << 20))
-    assert sum(map(len, decode_base64(block + "AAAA" + block, 1 << 20))) == 3 * (1 << 17) - 3
-
-
-def test_what_is_too_large_is_not_decoded_at_all() -> None:
-    text = "A" * 40_000_000
-    begin = time.perf_counter()
-    with pytest.raises(UploadTooLarge):
-        decode_base64(text, 1000)
-    assert time.perf_counter() - begin < 0.1
-
-
-@pytest.mark.parametrize(
-    "url",
-    [
-        "data:", "data:,", "data:text/plain,hello", "data:image/png;base64", "data:image/png;base64;x,AAAA",
-        "data:image/png ;base64,AAAA", "data://image/png;base64,AAAA", " data:image/png;base64,AAAA",
-        "data:image/png/x;base64,AAAA", "data:image;base64,AAAA", "data:image/png;base64,%41AAA",
-        "data:image/png;BASE64X,AAAA", "data:" + "a" * 5000 + "/b;base64,AAAA", "data:;;base64,AAAA",
-        "data:image/png" + ";a=b" * 50 + ";base64,AAAA", "data:image/png;base64,AAAA#x", "data:image/png;base64, AAAA",
-    ],
-)  # fmt: skip
-def test_a_data_url_of_another_form_is_refused(url: str) -> None:
-    with pytest.raises(UploadRefused):
-        list(open_data_url(url, 1000))
