@@ -91,7 +91,7 @@ def _slips_of(s: str, conclusion: Conclusion, appraisal: Appraisal | None) -> It
         yield f"{' and '.join(sorted(channels))} was read"
     if _MODEST.search(s) and conclusion.confidence >= FIRM:
         yield f"the confidence is {conclusion.confidence:.1f}"
-    if _ALIKE.search(s) and _DENIED.search(s) is None and len({tops[m] for m in channels & tops.keys()}) > 1:
+    if _ALIKE.search(s) and _DENIED.search(s) is None and len({tops.get(m, "unknown") for m in channels}) > 1:
         yield "the channels differ"
     if _WHOLE.search(s) and not citations(s) and (other := named_labels(s) - {conclusion.label, "neutral"}):
         yield f"the label is {conclusion.label or CANNOT_TELL}, not {min(other)}"
