@@ -12,7 +12,7 @@ import secrets
 import threading
 import time
 import unicodedata
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -70,6 +70,7 @@ class Uploads:
     A file is let go of when it was answered (`release`), or, with `retain`, `ttl_s` seconds after it came. Nothing
     outlives that: `sweep` deletes what is older, and what a killed process left goes when the next one starts, at once
     without `retain`. `pool` reads headers: no decoder ever runs in this process. `remote` fetches URLs; None refuses.
+    `forget` may be set to what else must go with a file that its client deletes; it is called with the SHA-256.
     """
 
     def __init__(
@@ -85,6 +86,7 @@ class Uploads:
         self.limits = limits
         self.ttl_s = ttl_s
         self.retain = retain
+        self.forget: Callable[[str], object] = lambda sha256: None
         self._pool = pool
         self._remote = remote
         self._kept = private_folder(private_folder(folder) / "kept")
@@ -157,6 +159,7 @@ class Uploads:
         found = self.find(upload_id)
         if found is not None:
             self._remove(found.path)
+            self.forget(found.sha256)
         return found is not None
 
     def sweep(self) -> int:
