@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator, Coroutine
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +20,20 @@ from affectgpt.records import (
     Appraisal,
     EmotionDistribution,
     EmotionSet,
-    Modality,
     Moment,
     Outcome,
 )
+from serve.callers import LOCAL_OWNER
 from serve.events import Carded, Ended, Event, Observed, Reasoned, Said, Sensed, Staged, TurnRequest
+from serve.intake import FolderIntake
+from serve.store import Store
+from serve.web.consent import Person
+from serve.web.handlers import Choices, Handlers, View
+from serve.web.running import Running
+from serve.web.shelf import Shelf
 
 EMOTIONS = ("neutral", "happy", "sad", "angry", "fearful", "disgusted", "surprised", "contemptuous")
+CONSENTED = datetime(2026, 11, 21, tzinfo=UTC)
 CARD = "### You are not alone\n\nCall **112** in an emergency, or talk to somebody at **116 123**."
 
 
@@ -62,8 +70,6 @@ def senses_of(clip: Path | None, words: str = "I am so sorry about it", n_people
     """Known tracks; without a clip the words alone."""
     if clip is None:
         return Senses(transcript=fakes.transcript(words))
-    from dataclasses import replace
-
     opened = media.open_clip(clip)
     face = replace(fakes.face_track(AU12=4.0, AU6=2.0, AU1=1.5), n_people=n_people)
     return Senses(
@@ -134,4 +140,43 @@ class ScriptedTurns:
         yield Ended(outcome, "".join(reasoning), "".join(pieces), "stop", "scripted-1", 40, 30)
 
 
-MODALITIES = frozenset(Modality)
+# ---------------------------------------------------------------- a page without Gradio
+
+ME = Person(LOCAL_OWNER, CONSENTED)
+CLIP = Path(__file__).parents[1] / "examples" / "astronaut_smile.mp4"
+
+
+class Stand:
+    """Handlers over scripted turns and a store in memory."""
+
+    def __init__(self, store: Store, folder: Path, turns: ScriptedTurns | None = None) -> None:
+        self.store = store
+        self.turns = turns or ScriptedTurns()
+        self.shelf = Shelf(folder / "shown", 60)
+        self.running = Running(self.turns, store, self.shelf, unwatched_s=0.4)
+        self.intake = FolderIntake(10_000_000)
+        self.handlers = Handlers(store, self.running, self.shelf, self.intake)
+
+    def conversation(self) -> str:
+        (summary,) = self.store.recent(LOCAL_OWNER).items
+        return summary.id
+
+
+def run(work: Coroutine[Any, Any, Any]) -> Any:
+    return asyncio.run(work)
+
+
+async def all_of(views: AsyncIterator[View]) -> list[View]:
+    return [view async for view in views]
+
+
+def clip_at(folder: Path) -> Path:
+    """A copy of the example, as Gradio would have laid it down."""
+    path = folder / "astronaut_smile.mp4"
+    path.write_bytes(CLIP.read_bytes())
+    return path
+
+
+async def send(stand: Stand, text: str, clip: Path | None = None, conversation: str | None = None) -> list[View]:
+    sent = [(clip, clip.name)] if clip else []
+    return await all_of(stand.handlers.send(ME, conversation, text, sent, Choices()))

@@ -57,7 +57,7 @@ function openStage(root, figure) {
 
   // ---- timelines
   const names = figure && figure.rows[0] === "face" ? figure.data[0].y : [];
-  const isNarrow = () => plot.clientWidth < 430; // then the action units' numbers have to do
+  const isNarrow = () => plot.clientWidth < 340; // then the action units' numbers have to do
   const dark = matchMedia("(prefers-color-scheme: dark)");
 
   let drawnNarrow = false;
@@ -79,7 +79,7 @@ function openStage(root, figure) {
       if (trace.type === "heatmap") {
         trace.colorscale = [[0, colour("--heat-0")], [1, colour("--heat-1")]];
         if (narrow) trace.y = names.map((n) => (n.startsWith("~") ? "~" : "") + n.split(" ").pop());
-        trace.showscale = !narrow;
+        trace.showscale = plot.clientWidth > 480;
         layout.yaxis.tickfont = { size: 9 };
       } else {
         const tone = { valence: "--accent", arousal: "--speech" }[trace.name] || "--voice";
@@ -87,7 +87,7 @@ function openStage(root, figure) {
       }
     });
     Object.assign(layout, {
-      margin: { l: narrow ? 44 : 130, r: 12, t: 8, b: 32 }, showlegend: false, hovermode: "closest", dragmode: false,
+      margin: { l: narrow ? 44 : 122, r: 12, t: 8, b: 32 }, showlegend: false, hovermode: "closest", dragmode: false,
       paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", font: { color: colour("--ink"), size: 11 },
     });
     probe.remove();

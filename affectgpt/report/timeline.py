@@ -129,7 +129,7 @@ def _affect_row(course: Sequence[Moment]) -> tuple[list[dict[str, Any]], dict[st
             "hovertemplate": "%{x:.1f} s: %{y:+.2f}<extra>" + name + "</extra>",
             "name": name,
         })  # fmt: skip
-    return traces, {"title": {"text": "V – A - -"}, "range": [-1, 1], "nticks": 3, "automargin": True}
+    return traces, {"title": {"text": "V ―<br>A ‐ ‐"}, "range": [-1, 1], "nticks": 3, "automargin": True}
 
 
 def _pool(

@@ -18,7 +18,7 @@ from serve.events import Attachment, TurnRequest
 from serve.intake import Intake
 from serve.store import Asked, Conversation, Feedback, NotKept, Revision, Settings, Store, Summary, Turn
 from serve.web.consent import Person
-from serve.web.messages import ChatMessage, card_of, show_turns, spoken, stage_line
+from serve.web.messages import ChatMessage, card_of, show_turns, spoken
 from serve.web.running import Going, Rehearsal, Running
 from serve.web.shelf import Shelf
 from serve.web.texts import say
@@ -78,14 +78,21 @@ class Handlers:
         if person.consented is None:
             yield View(messages=[], is_blank=True)
             return
-        history = await self.list(person)
         going = self.running.find(person.owner)
         if going is None:
-            yield View(messages=[], is_blank=True, history=history, stage=("", ""), card="", is_busy=False)
+            yield await self.blank(person)
             return
-        yield View(history=history)
+        yield View(history=await self.list(person))
         async for view in self._follow(person, going):
             yield view
+
+    async def blank(self, person: Person, said: str = "") -> View:
+        """A new conversation."""
+        history = await self.list(person)
+        return View(
+            messages=[], is_blank=True, history=history, stage=("", ""), status=said, spoken=said, card="", n_people=0,
+            is_busy=False,
+        )  # fmt: skip
 
     async def list(self, person: Person, query: str = "") -> list[tuple[Summary, str]]:
         """The person's conversations, last changed first, with the text around what was found where one searches."""
@@ -105,8 +112,7 @@ class Handlers:
         try:
             yield await self._whole(person, conversation_id)
         except NotKept:
-            history = await self.list(person)
-            yield View(messages=[], is_blank=True, history=history, status=say("conversation.gone"), stage=("", ""))
+            yield await self.blank(person, say("conversation.gone"))
 
     # ---------------------------------------------------------------- a turn
 
@@ -295,7 +301,7 @@ class Handlers:
             messages=messages,
             conversation=conversation.summary,
             stage=(revision_id, str(now.step)),
-            status="" if now.is_over else stage_line(now),
+            status="",  # the talk itself says what is being done
             spoken=spoken(now),
             card=card_of(conversation.turns, now),
             is_busy=not now.is_over,

@@ -127,12 +127,20 @@ def _thought(shown: Shown, is_going: bool) -> ChatMessage:
         title += say("reasoning.faults", n=n_faulty)
     if is_going and shown.going is not None:
         title = stage_line(shown.going)
-    body = _reasoning(shown, known) if shown.reasoning else f"<p>{html.escape(title)}</p>"
+    body = _reasoning(shown, known) if shown.reasoning else _past(shown.going)
     return {
         "role": "assistant",
         "content": f'<div class="story reasoning">{body}</div>',
         "metadata": {"title": title, "status": "pending" if is_going else "done"},
     }
+
+
+def _past(now: Rehearsal | None) -> str:
+    """The stages that are over, while nothing is told yet."""
+    names = table("stages")
+    over = [name for name in dict.fromkeys(now.past) if name in names and name != now.stage] if now else []
+    rows = (f'<li class="supported">{_mark("done")}<span>{html.escape(names[name])}</span></li>' for name in over)
+    return f'<ul class="claims">{"".join(rows)}</ul>'
 
 
 def _known(shown: Shown) -> frozenset[str]:
@@ -178,10 +186,11 @@ def _marked(text: str, checked: Mapping[str, tuple[str, str]], known: frozenset[
 
 
 def _mark(verdict: str) -> str:
-    if not verdict:
-        return '<span class="mark" aria-hidden="true">•</span>'
+    if verdict not in MARKS:
+        return f'<span class="mark" aria-hidden="true">{"✓" if verdict == "done" else "•"}</span>'
+    # Gradio strips roles and labels: what a mark means stands beside it, for those who do not see it.
     meaning = html.escape(say(f"reasoning.{verdict}"))
-    return f'<span class="mark" title="{meaning}" role="img" aria-label="{meaning}">{MARKS[verdict]}</span>'
+    return f'<span class="mark">{MARKS[verdict]}<span class="unseen">{meaning}</span></span>'
 
 
 def _cited(text: str, known: frozenset[str], revision_id: str) -> str:

@@ -131,9 +131,9 @@ def _stage(handlers: Handlers, person: Person, revision_id: str) -> str:
         raise HTTPException(404, say("conversation.gone")) from None
     medium = next((a for a in shown.attachments if a.kind != "transcript"), None) if shown else None
     can_seek = medium is not None and medium.kind in ("audio", "video")
-    document = revision.answered.outcome if revision.answered else None
-    if document is not None:
-        story = tell(document, can_seek=can_seek)
+    answered = revision.answered
+    if answered is not None and answered.outcome is not None:
+        story = tell(answered.outcome, f"{answered.reasoning} {answered.reply}", can_seek=can_seek)
     elif going is not None and going.now.observations:
         story = tell_so_far(going.now.observations, can_seek=can_seek)
     else:

@@ -38,9 +38,13 @@ LEAST_S = 0.05
 
 @dataclass(frozen=True, slots=True)
 class Rehearsal:
-    """What a turn has come to so far. `step` grows with whatever the stage beside the talk shows."""
+    """What a turn has come to so far: the `stage` it is in, those `past`, and what was told.
+
+    `step` grows with whatever the stage beside the talk shows.
+    """
 
     stage: str = "queue"
+    past: tuple[str, ...] = ()
     share: float | None = None
     observations: tuple[Observation, ...] = ()
     reasoning: str = ""
@@ -59,7 +63,8 @@ class Rehearsal:
     def after(self, event: Event) -> Rehearsal:
         """This, with one event more."""
         if isinstance(event, Staged):
-            return replace(self, stage=event.name, share=event.share)
+            past = self.past if event.name == self.stage else (*self.past, self.stage)
+            return replace(self, stage=event.name, share=event.share, past=past)
         if isinstance(event, Sensed):
             return replace(self, step=self.step + 1)
         if isinstance(event, Observed):

@@ -19,8 +19,9 @@
     return made;
   }
 
-  // A modal dialog; resolves to the value of the button pressed, "" where it was left with Escape.
-  function ask(title, paragraphs, buttons, { leavable = true, extra = null } = {}) {
+  // A modal dialog; resolves to the value of the button pressed, "" where it was left with Escape. It stays while
+  // `before` does what the button means.
+  function ask(title, paragraphs, buttons, { leavable = true, extra = null, before = null } = {}) {
     return new Promise((resolve) => {
       const heading = element("h2", { id: "affect-ask" }, title);
       const row = element("div", { class: "buttons" });
@@ -28,7 +29,11 @@
         ...paragraphs.map((p) => element("p", {}, p)), ...(extra ? [extra] : []), row);
       for (const [value, label, kind] of buttons) {
         const button = element("button", { type: "button", class: kind, value }, label);
-        button.addEventListener("click", () => { dialog.returnValue = value; dialog.close(value); });
+        button.addEventListener("click", async () => {
+          for (const each of row.children) each.disabled = true;
+          if (before) await before(value);
+          dialog.close(value);
+        });
         row.append(button);
       }
       dialog.addEventListener("cancel", (event) => { if (!leavable) event.preventDefault(); });
@@ -48,12 +53,14 @@
       state = await session();
     }
     if (state === "consent") {
-      const said = await ask(texts.title, notice, [["agree", texts.agree, "primary"], ["", texts.decline, ""]], { leavable: false });
+      const said = await ask(texts.title, notice, [["agree", texts.agree, "primary"], ["", texts.decline, ""]], {
+        leavable: false,
+        before: (value) => (value === "agree" ? fetch("/web/consent", { method: "POST" }) : null),
+      });
       if (said !== "agree") {
         document.querySelector("gradio-app").replaceWith(element("p", { class: "affect-left" }, texts.declined));
         return;
       }
-      await fetch("/web/consent", { method: "POST" });
     }
     press("affect-arrive");
   }
@@ -152,6 +159,8 @@
       event.preventDefault();
       event.stopPropagation();
       await follow(link);
+    } else if (event.target.closest("[data-open], #affect-new")) {
+      setTimeout(closeSide, 0);
     } else if (event.target.closest("[data-notice]")) {
       await ask(texts.title, notice, [["", texts.close, "primary"]]);
     } else if (event.target.closest("[data-delete]")) {
@@ -184,6 +193,19 @@
     }
   }
 
+  // ---- the history: times as the reader's clock has them; on a phone it covers the page, so it gives way
+  function mendHistory(history) {
+    for (const time of history.querySelectorAll("time")) {
+      const local = new Date(time.dateTime).toLocaleString([], { dateStyle: "medium", timeStyle: "short" });
+      if (time.textContent !== local) time.textContent = local;
+    }
+  }
+
+  function closeSide() {
+    const side = document.getElementById("affect-side");
+    if (innerWidth < 769 && side && side.classList.contains("open")) side.querySelector(".toggle-button").click();
+  }
+
   // ---- once Gradio has drawn the page
   function begin() {
     document.documentElement.lang = "en";
@@ -191,6 +213,10 @@
     const chat = document.getElementById("affect-chat");
     mendChat(chat);
     new MutationObserver(() => mendChat(chat)).observe(chat, { childList: true, subtree: true, attributes: true, attributeFilter: ["aria-label", "aria-live"] });
+    const history = document.getElementById("affect-history");
+    new MutationObserver(() => mendHistory(history)).observe(history, { childList: true, subtree: true, characterData: true });
+    closeSide();
+    matchMedia("(max-width: 768px)").addEventListener("change", closeSide);
     const sign = document.getElementById("affect-signal");
     new MutationObserver(() => { const i = sign.querySelector("i"); if (i) heed(i); }).observe(sign, { childList: true, subtree: true, attributes: true });
     new MutationObserver(() => { if (stage) stage.redraw(); }).observe(document.body, { attributes: true, attributeFilter: ["class"] });
@@ -198,7 +224,7 @@
   }
 
   const drawn = new MutationObserver(() => {
-    if (!document.getElementById("affect-signal") || !document.getElementById("affect-arrive")) return;
+    if (["signal", "arrive", "chat", "stage", "history"].some((name) => !document.getElementById(`affect-${name}`))) return;
     drawn.disconnect();
     begin();
   });
