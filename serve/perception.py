@@ -27,6 +27,7 @@ from affectgpt.readers import AgentOptions, open_face_reader, open_voice_reader
 from affectgpt.records import Frame, Waveform
 from affectgpt.versions import DISTRIBUTIONS, own_version
 from affectgpt.workers import MediaCache, ProcessFolder, WorkerPool, pack, report, unpack
+from serve.threads import in_thread
 
 __all__ = ["Perception", "sense_packed", "warm_readers"]
 
@@ -143,9 +144,9 @@ class Perception:
                 loop.call_soon_threadsafe(reading.tell, *message)
 
         try:
-            await asyncio.to_thread(_link, path, reading.path)
+            await in_thread(_link, path, reading.path)
             if options.speech.path is not None:
-                await asyncio.to_thread(_link, options.speech.path, reading.words_path)
+                await in_thread(_link, options.speech.path, reading.words_path)
                 options = replace(options, speech=replace(options.speech, path=reading.words_path))
             ticket = self.pool.submit(
                 self._read_packed, reading.path, options, on_progress=listen, label=str(reading.path)

@@ -12,8 +12,8 @@ import secrets
 import threading
 import time
 import unicodedata
-from collections.abc import AsyncIterator, Callable, Iterable
-from contextlib import suppress
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable
+from contextlib import aclosing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Final
@@ -27,6 +27,7 @@ from serve.inline import decode_base64, open_data_url
 from serve.openai_form import MediaPart
 from serve.remote import Remote
 from serve.sniffing import N_HEAD_BYTES, Sniffed, sniff
+from serve.threads import in_thread
 
 __all__ = ["UploadLimits", "Uploads", "shown_name"]
 
@@ -106,15 +107,16 @@ class Uploads:
         name = shown_name(name)
         path = self._folder / secrets.token_hex(16)
         try:
-            sniffed, sha256 = await self._write(chunks, path, name)
+            async with aclosing(_paced(chunks, self.limits)) as paced:
+                sniffed, sha256 = await self._write(paced, path, name)
             path = path.rename(path.with_suffix(sniffed.suffix))
             attachment = Attachment(path, await self._probe(path, sniffed, name), name, sha256)
-            await asyncio.to_thread(_note, attachment)
+            await in_thread(_note, attachment)
         except TimeoutError:
-            await asyncio.shield(asyncio.to_thread(self._remove, path))
+            await in_thread(self._remove, path)
             raise UploadRefused(f"{name}: it came too slowly, or stopped", "send it again") from None
         except BaseException:
-            await asyncio.shield(asyncio.to_thread(self._remove, path))
+            await in_thread(self._remove, path)
             raise
         return attachment
 
@@ -141,7 +143,7 @@ class Uploads:
         """They are answered: delete them, unless uploads are retained."""
         if not self.retain:
             for attachment in attachments:
-                await asyncio.to_thread(self._remove, attachment.path)
+                await in_thread(self._remove, attachment.path)
 
     def find(self, upload_id: str) -> Attachment | None:
         """The upload of this id (its file's stem), while it is there."""
@@ -194,12 +196,13 @@ class Uploads:
     def _folder(self) -> Path:
         return self._kept if self.retain else self._own.path
 
-    async def _write(self, chunks: AsyncIterator[bytes], path: Path, name: str) -> tuple[Sniffed, str]:
+    async def _write(self, paced: AsyncIterator[bytes], path: Path, name: str) -> tuple[Sniffed, str]:
         """Stream to disk, known by its head and counted before each block is written; (what it is, SHA-256)."""
         digest, n_bytes, held = hashlib.sha256(), 0, bytearray()
         sniffed: Sniffed | None = None
-        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb", buffering=0) as file:
-            async for chunk in _paced(chunks, self.limits):
+        opened = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(opened, "wb", buffering=0) as file:
+            async for chunk in paced:
                 held += chunk
                 n_bytes += len(chunk)
                 if sniffed is None and len(held) >= N_HEAD_BYTES:
@@ -207,14 +210,14 @@ class Uploads:
                 self._check_size(n_bytes, sniffed, name)
                 if sniffed is not None and len(held) >= _BLOCK_BYTES:
                     digest.update(held)
-                    await asyncio.to_thread(self._put, file, bytes(held))
+                    await in_thread(self._put, file, bytes(held))
                     held.clear()
             if not n_bytes:
                 raise UploadRefused(f"{name}: the file is empty", "send it again")
             sniffed = sniffed or _known(bytes(held), name)
             self._check_size(n_bytes, sniffed, name)
             digest.update(held)
-            await asyncio.to_thread(self._put, file, bytes(held))
+            await in_thread(self._put, file, bytes(held))
         return sniffed, digest.hexdigest()
 
     def _check_size(self, n_bytes: int, sniffed: Sniffed | None, name: str) -> None:
@@ -299,7 +302,7 @@ def _note(attachment: Attachment) -> None:
         json.dump(noted, file)
 
 
-async def _paced(chunks: AsyncIterator[bytes], limits: UploadLimits) -> AsyncIterator[bytes]:
+async def _paced(chunks: AsyncIterator[bytes], limits: UploadLimits) -> AsyncGenerator[bytes, None]:
     """`chunks`, closed at the end. Raises TimeoutError for a stream that stalls, or takes too long in all."""
     loop = asyncio.get_running_loop()
     end_s = loop.time() + limits.seconds
