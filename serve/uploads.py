@@ -142,8 +142,7 @@ class Uploads:
     async def release(self, attachments: Iterable[Attachment]) -> None:
         """They are answered: delete them, unless uploads are retained."""
         if not self.retain:
-            for attachment in attachments:
-                await in_thread(self._remove, attachment.path)
+            await in_thread(lambda: [self._remove(attachment.path) for attachment in attachments])
 
     def find(self, upload_id: str) -> Attachment | None:
         """The upload of this id (its file's stem), while it is there."""
@@ -168,17 +167,14 @@ class Uploads:
         """Delete what is older than `ttl_s`, retained or not; returns how many files went. Counts what is held."""
         oldest_s = time.time() - self.ttl_s
         n_gone = n_bytes = 0
-        for folder in (self._kept, self._own.path):
-            for path in folder.iterdir():
-                with suppress(OSError):
-                    found = path.stat()
-                    if path.name == ".lock":
-                        continue
-                    if found.st_mtime < oldest_s:
-                        path.unlink()
-                        n_gone += path.suffix != ".json"
-                    else:
-                        n_bytes += found.st_size
+        for path in (*self._kept.glob("[!.]*"), *self._own.path.glob("[!.]*")):
+            with suppress(OSError):
+                found = path.stat()
+                if found.st_mtime < oldest_s:
+                    path.unlink()
+                    n_gone += path.suffix != ".json"
+                else:
+                    n_bytes += found.st_size
         self._n_held_bytes = n_bytes
         return n_gone
 
