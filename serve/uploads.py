@@ -142,7 +142,7 @@ class Uploads:
     async def release(self, attachments: Iterable[Attachment]) -> None:
         """They are answered: delete them, unless uploads are retained."""
         if not self.retain:
-            await in_thread(lambda: [self._remove(attachment.path) for attachment in attachments])
+            await in_thread(self._remove, *(attachment.path for attachment in attachments))
 
     def find(self, upload_id: str) -> Attachment | None:
         """The upload of this id (its file's stem), while it is there."""
@@ -254,8 +254,8 @@ class Uploads:
             return "image"
         return "video" if clip.has_video else "audio"
 
-    def _remove(self, path: Path) -> None:
-        for file in (path, path.with_suffix(".json")):
+    def _remove(self, *paths: Path) -> None:
+        for file in (file for path in paths for file in (path, path.with_suffix(".json"))):
             with suppress(OSError):
                 n_bytes = file.stat().st_size
                 file.unlink()
