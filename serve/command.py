@@ -26,6 +26,9 @@ REMEDY = "run `make vllm-setup`, or name a Python that has vLLM by AFFECTGPT_VLL
 LORA_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
 """The only values that vLLM takes for --max-lora-rank (its config/lora.py)."""
 
+LINEAR = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+"""Layers that a pushed adapter may add to, beside those of the adapters served from the start: the usual seven."""
+
 SPARE_RANK = 16
 """Of an adapter that is pushed later, where none is served from the start."""
 
@@ -161,6 +164,9 @@ def _lora(options: LaunchOptions, weights: Weights, device: str) -> list[str]:
     slots = n + 1 if device == "cpu" else n
     words = ["--enable-lora", "--max-loras", str(slots), "--max-cpu-loras", str(slots)]
     words += ["--max-lora-rank", str(_rank(weights.adapters))]
+    # Else vLLM gives room for matrices to the embedding and the output layer too: each step of each row then copies
+    # vocabulary times rank numbers, and a request with `prompt_embeds` kills the engine.
+    words += ["--lora-target-modules", *sorted({*LINEAR, *(name for one in weights.adapters for name in one.layers)})]
     if weights.adapters:
         words.append("--lora-modules")
         words += [json.dumps({"name": one.name, "path": str(one.folder)}) for one in weights.adapters]

@@ -13,14 +13,18 @@ from affectgpt.errors import ModelError, OptionError
 
 __all__ = ["Held", "Weights", "choose"]
 
+_BEYOND_LORA = ("use_dora", "modules_to_save", "lora_bias", "use_qalora", "use_bdlora")
+_EDGES = {"embed_tokens", "lm_head"}
+
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """One adapter: the name that requests give, its folder, and the rank of its matrices."""
+    """One adapter: the name that requests give, its folder, the rank of its matrices, the layers that it adds to."""
 
     name: str
     folder: Path
     rank: int
+    layers: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +86,14 @@ def _hold(folder: Path, base_name: str, base_config: Path) -> Held:
     ranks = [config.get("r"), *(config.get("rank_pattern") or {}).values()]
     if not all(isinstance(rank, int) and rank > 0 for rank in ranks):
         raise ModelError(f"adapter {manifest.id!r} names no rank", "copy the folder again, or train anew")
-    return Held(manifest.id, folder, max(ranks))
+    layers = config.get("target_modules")
+    if not isinstance(layers, list) or not layers or _EDGES & set(layers):
+        # With `prompt_embeds` in a request, vLLM 0.32 dies in an embedding that holds LoRA matrices.
+        raise ModelError(
+            f"adapter {manifest.id!r} does not name its layers, or adds to the first or the last one",
+            "merge it: `affectgpt finetune merge`",
+        )
+    return Held(manifest.id, folder, max(ranks), tuple(sorted(layers)))
 
 
 def _context(config: Path) -> int | None:

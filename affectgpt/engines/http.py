@@ -146,6 +146,10 @@ class HttpEngine:
             raise self._error(e) from e
         return stamp(self, prompt, opening + text, n_tokens, reason, thought)
 
+    def close(self) -> None:
+        """Give the connections back; the engine answers nothing afterwards."""
+        self._client.close()
+
     def only_model(self) -> str:
         """The one model that the server lists.
 

@@ -44,6 +44,7 @@ def test_on_a_cpu_one_slot_more_than_adapters_stays_empty(cpu_python: Path) -> N
     told = json.loads(after(command.words, "--lora-modules"))
     assert told == {"name": command.adapters[0], "path": str(shipped)}
     assert after(command.words, "--max-lora-rank") == "16"
+    assert not {"embed_tokens", "lm_head"} & set(command.words)
     assert after(command_for(LaunchOptions(python=cpu_python), {}).words, "--max-loras") == "3"
 
 
@@ -100,6 +101,10 @@ def test_the_largest_rank_decides_and_what_vllm_cannot_serve_is_refused(tmp_path
     (folder / adapter.CONFIG).write_text(json.dumps({"peft_type": "LORA", "r": 16, "use_dora": True}), "utf-8")
     with pytest.raises(ModelError, match="use_dora"):
         choose(None, (folder,))
+    for layers in (["q_proj", "lm_head"], "all-linear", None):
+        (folder / adapter.CONFIG).write_text(json.dumps({"peft_type": "LORA", "r": 8, "target_modules": layers}))
+        with pytest.raises(ModelError, match="does not name its layers"):
+            choose(None, (folder,))
 
 
 def test_an_adapter_of_another_base_is_refused_before_anything_starts(tmp_path: Path) -> None:
