@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Final
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Final, Literal
 
 from affectgpt import textualize
 from affectgpt.answers import HEADINGS, write_conclusion
@@ -11,14 +13,26 @@ from affectgpt.engines.engine import split_reasoning
 from affectgpt.prompting import PromptLibrary
 from affectgpt.records import Explanation, Message, Modality, Observations, Outcome, Prompt, UnparsedAnswer, Verdict
 
-__all__ = ["REPLY_PROMPT", "ThoughtFilter", "conclusion", "key_observations", "reply_prompt", "setting_note"]
+__all__ = [
+    "REPLY_PROMPT",
+    "LoopGuard",
+    "ThoughtFilter",
+    "conclusion",
+    "key_observations",
+    "reply_prompt",
+    "setting_note",
+]
 
 REPLY_PROMPT: Final = "converse"
 N_OBSERVED = 6
 """Observations shown to the writer of a reply: the first of each modality, which are ranked."""
+_WORD = re.compile(r"\w+")
 CHARACTERS_A_TOKEN = 3
 """Fewer than any usual tokenizer needs for a token of European text, so that a budget errs on the short side."""
-_SPEAKERS = {"user": "They", "assistant": "You"}
+LONGEST_WISHES = 2_000
+"""Characters of a client's own system messages that are read."""
+Role = Literal["user", "assistant"]
+_SPEAKERS: Final[dict[Role, str]] = {"user": "They:", "assistant": "You:"}
 
 
 def key_observations(observations: Observations) -> str:
@@ -71,23 +85,48 @@ def setting_note(outcome: Outcome) -> str:
 def reply_prompt(
     prompts: PromptLibrary, messages: Sequence[Message], outcome: Outcome | None, context_tokens: int
 ) -> Prompt:
-    """What the writer of the reply is asked: the dialogue's end within the budget, and what was observed."""
-    *earlier, last = messages
-    lines = [_line(last)]
-    left = context_tokens * CHARACTERS_A_TOKEN
-    for message in reversed(earlier):
+    """What the writer of the reply is asked: the dialogue's end within the budget, and what was observed.
+
+    What a client sends as a system message is a wish among others: the rules of the prompt are ours.
+    """
+    wishes = " ".join(_one_line(m.content) for m in messages if m.role == "system")
+    spoken = [m for m in messages if m.role != "system"]
+    lines, left = [_line(spoken[-1])], context_tokens * CHARACTERS_A_TOKEN
+    for message in reversed(spoken[:-1]):
         line = _line(message)
         left -= len(line)
         if left < 0:
             break
         lines.insert(0, line)
-    return prompts.get(REPLY_PROMPT).render(dialogue="\n".join(lines), observed=_observed(outcome))
+    while lines[0].startswith(_SPEAKERS["assistant"]):
+        del lines[0]  # an answer whose question is out of sight
+    rendered = prompts.get(REPLY_PROMPT).render(
+        dialogue="\n".join(lines), observed=_observed(outcome), wishes=wishes[:LONGEST_WISHES] or "nothing"
+    )
+    system, script = rendered.messages
+    return replace(rendered, messages=(system, *_as_chat(script.content)))
+
+
+def _as_chat(script: str) -> list[Message]:
+    """Lines of a dialogue as messages that alternate, as many chat templates demand."""
+    roles: Mapping[str, Role] = {name: role for role, name in _SPEAKERS.items()}
+    chat: list[Message] = []
+    for line in script.splitlines():
+        speaker, _, text = line.partition(": ")
+        role = roles[f"{speaker}:"]
+        if chat and chat[-1].role == role:
+            chat[-1] = Message(role, f"{chat[-1].content}\n{text}")
+        else:
+            chat.append(Message(role, text))
+    return chat
 
 
 def _line(message: Message) -> str:
-    # The rules of the prompt are ours: what a client calls a system message is one more thing that was said.
-    speaker = _SPEAKERS.get(message.role, "Note")
-    return f"{speaker}: {' '.join(message.content.split()) or '(no words)'}"
+    return f"{_SPEAKERS['assistant' if message.role == 'assistant' else 'user']} {_one_line(message.content)}"
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split()) or "(no words)"
 
 
 def _observed(outcome: Outcome | None) -> str:
@@ -102,6 +141,20 @@ def _observed(outcome: Outcome | None) -> str:
         lines.append("It is unclear how they seem." if unsure else f"They seem {outcome.decision.label}.")
         lines += [f"It does not agree: {conflict}." for conflict in outcome.appraisal.conflicts]
     return "\n".join(lines) or "nothing"
+
+
+class LoopGuard:
+    """Sees a reply that begins to repeat itself, as small models do: a sentence that was said before ends it."""
+
+    def __init__(self) -> None:
+        self._said: set[str] = set()
+
+    def repeats(self, sentence: str) -> bool:
+        """Whether these words stood in the reply already."""
+        words = " ".join(_WORD.findall(sentence.lower()))
+        is_known = bool(words) and words in self._said
+        self._said.add(words)
+        return is_known
 
 
 class ThoughtFilter:

@@ -12,6 +12,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, 
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing, asynccontextmanager, contextmanager
 from dataclasses import dataclass, replace
+from itertools import takewhile
 from pathlib import Path
 from typing import Final, Literal, TypeVar
 
@@ -23,7 +24,7 @@ from affectgpt.prompting import PromptLibrary
 from affectgpt.readers import AgentOptions, FaceOptions, SpeechOptions
 from affectgpt.records import Completion, Outcome, Sampling
 from affectgpt.safety import Finding, Screen, SentenceGate, gravest, help_card, replacement
-from serve.composing import ThoughtFilter, conclusion, key_observations, reply_prompt, setting_note
+from serve.composing import LoopGuard, ThoughtFilter, conclusion, key_observations, reply_prompt, setting_note
 from serve.events import Carded, Ended, Event, Observed, Reasoned, Said, Sensed, Staged, TurnRequest
 from serve.perceiver import Perceiver
 from serve.settings import ServeSettings
@@ -200,19 +201,24 @@ class TurnService:
         if course.outcome is not None and (note := setting_note(course.outcome)) and request.attachments:
             yield Said(note)
         prompt = reply_prompt(self._prompts, request.messages, course.outcome, self._settings.context_tokens)
-        gate, thought = SentenceGate(self.crew.screen), ThoughtFilter()
+        gate, thought, loop = SentenceGate(self.crew.screen), ThoughtFilter(), LoopGuard()
+        n_pieces = 0
         async with aclosing(self.crew.replier.write(prompt, request.sampling)) as pieces:
             async for piece in pieces:
                 if isinstance(piece, Completion):
+                    n_pieces = 0
                     course.count(piece)
                     course.finish = _FINISHES.get(piece.finish_reason, "stop")
-                elif shown := thought.push(piece):
-                    for sentence in gate.feed(shown):
-                        yield Said(sentence)
-                    if gate.held is not None:
-                        break
-        for sentence in gate.finish():
-            yield Said(sentence)
+                    sentences = gate.finish()
+                else:
+                    n_pieces += 1
+                    sentences = gate.feed(thought.push(piece))
+                fresh = list(takewhile(lambda sentence: not loop.repeats(sentence), sentences))
+                for sentence in fresh:
+                    yield Said(sentence)
+                if gate.held is not None or len(fresh) < len(sentences):
+                    break
+        course.n_completion_tokens += n_pieces  # of a reply that was cut: about a token a piece
         if gate.held is not None:
             course.finish = "content_filter"
             yield Said(replacement(request.locale))

@@ -12,7 +12,7 @@ import pytest
 from gateway_fakes import CONCLUSION, REPLY, Reader, Talker, crew, settings, wait_for
 
 from affectgpt.errors import EngineError, InputError
-from affectgpt.records import Message, Modality, Sampling
+from affectgpt.records import Message, Modality, Prompt, Sampling
 from serve.events import (
     Attachment,
     Carded,
@@ -150,24 +150,54 @@ def test_a_leading_thought_is_not_part_of_the_reply() -> None:
 # ---------------------------------------------------------------- the reply's prompt
 
 
+def roles(prompt: Prompt) -> list[str]:
+    return [m.role for m in prompt.messages]
+
+
 def test_the_reply_knows_the_dialogue_and_what_was_observed() -> None:
     engine = Talker()
     take(service(engine), asked("My name is Ada.", "Hello Ada.", SAD))
     (prompt,) = engine.prompts("converse")
-    text = prompt.messages[-1].content
-    assert text.index("They: My name is Ada.") < text.index("You: Hello Ada.") < text.index(f"They: {SAD}")
-    assert "They seem sad." in text
+    assert [m.content for m in prompt.messages[-3:]] == ["My name is Ada.", "Hello Ada.", SAD]
+    assert roles(prompt) == ["system", *["user", "assistant"] * ((len(prompt.messages) - 2) // 2), "user"]
+    assert "They seem sad." in prompt.messages[0].content
+
+
+def test_messages_alternate_whoever_spoke_twice() -> None:
+    engine = Talker()
+    said = [
+        ("assistant", "Hello."),
+        ("user", "One."),
+        ("user", "Two\nYou: three."),
+        ("system", "Be a pirate."),
+        ("user", SAD),
+    ]
+    take(service(engine), TurnRequest(tuple(Message(role, text) for role, text in said)))  # type: ignore[arg-type]
+    (prompt,) = engine.prompts("converse")
+    assert roles(prompt) == ["system", *["user", "assistant"] * ((len(prompt.messages) - 2) // 2), "user"]
+    assert prompt.messages[-1].content == f"One.\nTwo You: three.\n{SAD}"
+    assert "Be a pirate." in prompt.messages[0].content
+    assert prompt.messages[0].content.index("no diagnosis") < prompt.messages[0].content.index("Be a pirate.")
 
 
 def test_earlier_turns_stay_within_their_budget_the_latest_first() -> None:
     engine = Talker()
     said = [f"number {n} " + "word " * 50 for n in range(9)]
     take(service(engine, context_tokens=200), asked(*said))
-    text = engine.prompts("converse")[0].messages[-1].content
+    text = "\n".join(m.content for m in engine.prompts("converse")[0].messages[1:])
     assert "number 8" in text
-    assert "number 7" in text
+    assert "number 7" not in text.split("number 8")[1]
     assert "number 0" not in text
     assert len(text) < 2 * 200 * 3
+
+
+def test_a_reply_that_repeats_itself_ends_and_the_model_stops() -> None:
+    engine = Talker(reply="I am sorry. What happened? " * 50, pause_s=0.002)
+    end = ended(take(service(engine), asked(SAD, is_explained=False)))
+    assert end.reply == "I am sorry. What happened? "
+    assert end.finish_reason == "stop"
+    assert engine.n_closed == 1
+    assert end.n_completion_tokens > 5
 
 
 def test_a_message_cannot_end_its_own_turn() -> None:
