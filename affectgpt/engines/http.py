@@ -23,7 +23,7 @@ from affectgpt.engines.engine import EngineOptions, stamp
 from affectgpt.errors import EngineError, EngineUnreachable, OptionError
 from affectgpt.records import Completion, Prompt, Sampling
 
-__all__ = ["HttpEngine", "chat_request", "is_about_format", "open_http"]
+__all__ = ["HttpEngine", "chat_request", "is_about_format", "open_http", "unmarked"]
 
 OPENAI_HOST = "api.openai.com"
 NO_KEY = "local"
@@ -282,7 +282,7 @@ def chat_request(
     """The JSON of a chat completion. `continues`: the server goes on from an answer's opening, as vLLM does."""
     asked: dict[str, Any] = {
         "model": model,
-        "messages": [{"role": m.role, "content": _unmarked(m.content)} for m in prompt.messages],
+        "messages": [{"role": m.role, "content": unmarked(m.content)} for m in prompt.messages],
         "max_tokens": sampling.max_tokens,
         "temperature": sampling.temperature,
         "top_p": sampling.top_p,
@@ -291,7 +291,7 @@ def chat_request(
     if sampling.stop:
         asked["stop"] = list(sampling.stop)
     if prompt.opening and continues:
-        asked["messages"].append({"role": "assistant", "content": _unmarked(prompt.opening)})
+        asked["messages"].append({"role": "assistant", "content": unmarked(prompt.opening)})
         asked |= {"continue_final_message": True, "add_generation_prompt": False}
     elif prompt.schema and takes_schema:
         name = re.sub(r"[^A-Za-z0-9_-]", "_", prompt.prompt_id)[:64] or "answer"
@@ -310,7 +310,7 @@ def _opening(asked: Mapping[str, Any], prompt: Prompt) -> str:
     return prompt.opening if "extra_body" in asked else ""
 
 
-def _unmarked(text: str) -> str:
+def unmarked(text: str) -> str:
     """The text with every turn's mark broken by a space."""
     return _MARK.sub(r"\g<0> ", text)
 
