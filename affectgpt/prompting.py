@@ -75,8 +75,7 @@ def observation_lines(observations: Observations) -> str:
 
 
 def appraisal_lines(appraisal: Appraisal | None, observations: Observations) -> str:
-    """The appraisal as every prompt shows it: a shortlist with a way out, the three dimensions and the
-    confidence that an answer may have, channels, conflicts.
+    """The appraisal as every prompt shows it: shortlist with a way out, dimensions, confidence, channels, conflicts.
 
     A channel's reading cites the observations that carry it; a channel that gave nothing cites what says so.
     """
