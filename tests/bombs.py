@@ -49,3 +49,7 @@ def obey(path: Path, options: AgentOptions) -> bytes:
     words = options.speech.path.read_text() if options.speech.path else str(options.speech.text)
     said = Transcript((Utterance(words, None, None),), TranscriptSource.GIVEN, note=f"found by {path}")
     return pack(Senses(clip, transcript=said, failures={Modality.VOICE: f"{path}: no sound"}, timings_s={"total": 9.0}))
+
+
+def warm() -> None:
+    """For a pool's `warm`: to name it is to import all that `obey` needs."""

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from bombs import obey, png
+from bombs import obey, png, warm
 from media_files import write_video
 
 from affectgpt.errors import (
@@ -30,7 +30,7 @@ OPTIONS = AgentOptions()
 
 @pytest.fixture(scope="module")
 def pool() -> Iterator[WorkerPool]:
-    with WorkerPool(1, 3, Limits(1 << 30, 20.0)) as pool:
+    with WorkerPool(1, 3, Limits(1 << 30, 20.0), warm=warm) as pool:
         yield pool
 
 
@@ -72,7 +72,7 @@ def test_a_bomb_ends_its_own_request_only(
             await bomb
         assert all(senses.clip is not None for senses in await asyncio.gather(*others))
 
-    with WorkerPool(2, 8, Limits(1 << 30, 1.0)) as pool:
+    with WorkerPool(2, 8, Limits(1 << 30, 2.0), warm=warm) as pool:
         perception = Perception(pool, cache, read=obey)
         asyncio.run(scenario(perception))
         perception.close()

@@ -261,7 +261,7 @@ def test_a_slow_host_is_left(server: ThreadingHTTPServer) -> None:
     begin = time.monotonic()
     with pytest.raises(UrlRefused, match="longer than"):
         fetch(allowed(server, Names(media_test=LOCAL), seconds=0.3), f"http://media.test:{port_of(server)}/slow")
-    assert time.monotonic() - begin < 2
+    assert time.monotonic() - begin < 4
 
 
 def test_a_slow_resolver_is_left(server: ThreadingHTTPServer) -> None:

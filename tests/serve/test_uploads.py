@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from bombs import png
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from media_files import paint, tone, write_sound, write_video
 from PIL import Image
@@ -191,7 +191,7 @@ def test_a_slow_client_is_left(open_uploads: Callable[..., Uploads]) -> None:
         begin = time.monotonic()
         with pytest.raises(UploadRefused, match="slowly"):
             take(uploads, stream)
-        assert time.monotonic() - begin < 2
+        assert time.monotonic() - begin < 20
     assert held(uploads) == []
 
 
@@ -235,6 +235,7 @@ def test_a_film_that_was_cut_is_refused_or_read_as_far_as_it_goes(
     assert held(uploads) == []
 
 
+@settings(max_examples=30)
 @given(st.data())
 def test_damage_costs_one_upload_and_no_more(
     tmp_path_factory: pytest.TempPathFactory, pool: WorkerPool, media: dict[str, bytes], data: st.DataObject
