@@ -23,6 +23,7 @@ from limits.storage import storage_from_string
 from limits.strategies import MovingWindowRateLimiter
 
 from serve.keys import KeyLimits, KeyRing
+from serve.marks import MARK
 
 __all__ = ["LOCAL_OWNER", "Caller", "Gate"]
 
@@ -59,6 +60,8 @@ class Gate:
             HTTPException: 401 without a key that counts, 403 from elsewhere where there are none, 429 over the limit.
         """
         caller = self.identify(request.headers, request.client.host if request.client else None)
+        if (mark := request.scope.get(MARK)) is not None:
+            mark.key_id = caller.key_id
         if caller.limits is not None:
             self._spend(RateLimitItemPerMinute(caller.limits.requests_per_minute), caller, 1)
         return caller

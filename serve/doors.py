@@ -7,7 +7,7 @@ import json
 import math
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import aclosing
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Final
 
 from starlette.datastructures import FormData, UploadFile
@@ -19,6 +19,7 @@ from affectgpt.records import Message, Observation, Sampling
 from serve.callers import Caller, Gate
 from serve.events import Attachment, Ended, Event, Sensed, TurnRequest
 from serve.intake import Intake
+from serve.observing import Observer
 from serve.openai_form import ApiError, TurnWishes
 from serve.relay import ClientLeft
 from serve.settings import ServeSettings
@@ -55,6 +56,7 @@ class Doors:
     gate: Gate
     intake: Intake
     upstream: Upstream | None = None
+    observer: Observer = field(default_factory=Observer)
 
 
 async def read_json(request: Request, max_bytes: int) -> Any:

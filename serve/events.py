@@ -107,17 +107,21 @@ class Said:
 
 @dataclass(frozen=True, slots=True)
 class Carded:
-    """Human help to show and keep on the page: Markdown, and the locale it is for. Analysis has stopped."""
+    """Human help to show and keep on the page: Markdown, and the locale it is for.
+
+    `risk` is what called for it, as `affectgpt.safety` names it: to be counted, never shown.
+    """
 
     markdown: str
     locale: str
+    risk: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Ended:
     """The turn is over. `outcome` None where nothing was explained; tokens count every request of the turn.
 
-    `finish_reason` is "content_filter" where screening ended the reply.
+    `finish_reason` is "content_filter" where screening ended the reply; `held` is the risk for which it did.
     """
 
     outcome: Outcome | None
@@ -127,6 +131,7 @@ class Ended:
     model: str
     n_prompt_tokens: int = 0
     n_completion_tokens: int = 0
+    held: str = ""
 
 
 Event = Staged | Sensed | Observed | Reasoned | Said | Carded | Ended

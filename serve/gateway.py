@@ -21,11 +21,11 @@ from serve.explain_api import explain_router
 from serve.failures import add_handlers
 from serve.history_api import history_router
 from serve.keys import KeyRing
+from serve.observing import ObservedTurns, Observer
 from serve.openai_form import ApiError
 from serve.parts import Parts, open_parts
 from serve.settings import ServeSettings, read_settings
 from serve.speech_api import speech_router
-from serve.turns import TurnService
 
 __all__ = ["Parts", "create_app"]
 
@@ -44,9 +44,10 @@ def create_app(settings: ServeSettings | None = None, parts: Parts | None = None
     """
     settings = settings or read_settings()
     parts = parts or open_parts(settings)
-    turns = TurnService(parts.crew, settings)
+    observer = Observer(parts.tracing)
+    turns = ObservedTurns(parts.crew, settings, observer)
     gate = Gate(KeyRing(settings.keys) if settings.keys else None)
-    doors = Doors(settings, turns, gate, parts.intake, parts.upstream)
+    doors = Doors(settings, turns, gate, parts.intake, parts.upstream, observer)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -65,6 +66,8 @@ def create_app(settings: ServeSettings | None = None, parts: Parts | None = None
         lifespan=lifespan,
         docs_url=None,
         redoc_url=None,
+        # FastAPI's own: its spans hold addresses with their queries, its logs the messages of exceptions.
+        telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
     )
     app.state.doors = doors
     add_handlers(app)
@@ -74,10 +77,11 @@ def create_app(settings: ServeSettings | None = None, parts: Parts | None = None
     app.include_router(_uploads_router(doors))
     if parts.store is not None:
         app.include_router(history_router(parts.store, gate))
-        if settings.page:
-            from serve.web.page import mount
+    observer.install(app, gate, turns)
+    if parts.store is not None and settings.page:
+        from serve.web.page import mount
 
-            return mount(app, turns, parts.store, settings, intake=parts.intake, gate=gate)
+        return mount(app, turns, parts.store, settings, intake=parts.intake, gate=gate)
     return app
 
 

@@ -25,6 +25,7 @@ from serve.perception import Perception, warm_readers
 from serve.remote import Remote
 from serve.settings import ServeSettings
 from serve.store import Store, open_store
+from serve.tracing import Tracing, open_tracing
 from serve.turns import Crew
 from serve.uploads import UploadLimits, Uploads
 from serve.upstream import Upstream, key_for
@@ -40,7 +41,8 @@ Ending = Callable[[], object]
 class Parts:
     """Everything that a gateway is given. `closing` is run at its end, the last first, `upkeep` beside it all along.
 
-    `store` None: no history. `transcriber` None: /v1/audio/transcriptions says what is missing.
+    `store` None: no history. `transcriber` None: /v1/audio/transcriptions says what is missing. `tracing` None: no
+    traces.
     """
 
     crew: Crew
@@ -48,6 +50,7 @@ class Parts:
     upstream: Upstream | None = None
     store: Store | None = None
     transcriber: Transcriber | None = None
+    tracing: Tracing | None = None
     closing: list[Ending] = field(default_factory=list)
     upkeep: list[Callable[[], Coroutine[Any, Any, None]]] = field(default_factory=list)
 
@@ -74,6 +77,8 @@ def open_parts(settings: ServeSettings, progress: Progress = quiet) -> Parts:
     settings.check()
     closing: list[Ending] = []
     try:
+        if (tracing := open_tracing(local_only=settings.local_only)) is not None:
+            closing.append(tracing.close)
         progress("model", None)
         explainer, replier, upstream = _open_writers(settings, progress, closing)
         progress("model", 1.0)
@@ -90,7 +95,7 @@ def open_parts(settings: ServeSettings, progress: Progress = quiet) -> Parts:
                 left.close()  # nothing was asked over its connections yet
         raise
     crew = Crew(explainer, replier, perception, Screen())
-    return Parts(crew, uploads, upstream, store, transcriber, closing, [uploads.keep_swept])
+    return Parts(crew, uploads, upstream, store, transcriber, tracing, closing, [uploads.keep_swept])
 
 
 def _open_writers(

@@ -12,6 +12,7 @@ from affectgpt.agent import Progress, quiet
 from affectgpt.errors import OptionError
 from serve.gateway import create_app
 from serve.keys import KeyRing
+from serve.logs import set_up_logs
 from serve.parts import open_parts
 from serve.settings import ServeSettings, is_loopback
 
@@ -41,6 +42,7 @@ def open_server(settings: ServeSettings, progress: Progress = quiet) -> tuple[st
         raise
     config = uvicorn.Config(
         app,
+        log_config=None,
         log_level="warning",
         access_log=False,
         server_header=False,
@@ -52,6 +54,7 @@ def open_server(settings: ServeSettings, progress: Progress = quiet) -> tuple[st
     shown = f"[{host}]" if ":" in host else host
 
     def run() -> None:
+        set_up_logs(settings.log_level)
         uvicorn.Server(config).run(sockets=[listening])
 
     return f"http://{shown}:{port}", run

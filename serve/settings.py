@@ -56,6 +56,9 @@ class ServeSettings(BaseSettings):
     keys: Path | None = Field(None, description="The file of hashed API keys that callers must have.")
     page: bool = Field(True, description="Serve the chat page.")
     locale: str = Field("en", description="Whose help lines are shown where a request names no locale.")
+    log_level: Literal["info", "warning", "error"] = Field(
+        "info", description="info: a line a turn and a request; ids, times and counts, never what was said."
+    )
 
     max_inline_bytes: int = Field(64 * MB, gt=0, description="Largest JSON request, with its media in base64.")
     max_upload_bytes: int = Field(512 * MB, gt=0, description="Largest uploaded file.")
