@@ -16,9 +16,10 @@ from fastapi import Request
 from fastapi.responses import JSONResponse, Response
 from sse_starlette import EventSourceResponse, ServerSentEvent
 
-from affectgpt.safety import Finding, Screen, SentenceGate, gravest, help_card, replacement
+from affectgpt.safety import Finding, Screen, gravest, help_card, replacement
 from serve.doors import Doors
 from serve.failures import describe
+from serve.gating import ReplyGate
 from serve.openai_form import ApiError, read_wishes
 from serve.relay import unless_left
 from serve.upstream import Upstream
@@ -38,7 +39,7 @@ async def pass_on(doors: Doors, request: Request, body: Document) -> Response:
         ApiError: 404 where no model has this name, 400 for parts that are no text. EngineError: the server failed.
     """
     upstream = doors.upstream
-    if upstream is None or body["model"] not in await upstream.models():
+    if upstream is None or not await upstream.has(body["model"]):
         raise ApiError(
             f"no model {body['model'][:80]!r}", "see /v1/models", status=404, code="model_not_found", param="model"
         )
@@ -81,7 +82,7 @@ class _Gates:
 
     def __init__(self, screen: Screen, locale: str) -> None:
         self._screen, self._locale = screen, locale
-        self._gates: dict[tuple[int, str], SentenceGate] = {}
+        self._gates: dict[tuple[int, str], ReplyGate] = {}
         self._told: set[int] = set()
 
     def feed(self, index: int, name: str, text: str | None) -> str:
@@ -90,7 +91,7 @@ class _Gates:
         if gate is None:
             if text is None:
                 return ""
-            gate = self._gates[index, name] = SentenceGate(self._screen)
+            gate = self._gates[index, name] = ReplyGate(self._screen)
         out = "".join(gate.finish() if text is None else gate.feed(text))
         if gate.held is not None and name == "content" and index not in self._told:
             self._told.add(index)
@@ -121,10 +122,17 @@ async def _chunks(
     extra: Document = {"card": {"markdown": card}} if card else {}
     async with upstream.stream(asked) as chunks:
         async for chunk in chunks:
-            for choice in chunk.get("choices") or ():
+            choices = chunk.get("choices") or ()
+            for choice in choices:
                 _gate_choice(choice, gates)
-            yield {**chunk, "ai_generated": True, **extra}
-            extra = {}
+            # A chunk whose text still waits for its sentence's end says nothing.
+            if (
+                not choices
+                or chunk.get("usage")
+                or any(c.get("finish_reason") or any(c["delta"].values()) for c in choices)
+            ):
+                yield {**chunk, "ai_generated": True, **extra}
+                extra = {}
 
 
 def _gate_choice(choice: Document, gates: _Gates) -> None:

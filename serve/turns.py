@@ -23,9 +23,10 @@ from affectgpt.jobs import Stopped
 from affectgpt.prompting import PromptLibrary
 from affectgpt.readers import AgentOptions, FaceOptions, SpeechOptions
 from affectgpt.records import Completion, Outcome, Sampling
-from affectgpt.safety import Finding, Screen, SentenceGate, gravest, help_card, replacement
+from affectgpt.safety import Finding, Screen, gravest, help_card, replacement
 from serve.composing import LoopGuard, ThoughtFilter, conclusion, key_observations, reply_prompt, setting_note
 from serve.events import Carded, Ended, Event, Observed, Reasoned, Said, Sensed, Staged, TurnRequest
+from serve.gating import ReplyGate
 from serve.perceiver import Perceiver
 from serve.settings import ServeSettings
 from serve.watching import Watched, watching
@@ -201,7 +202,7 @@ class TurnService:
         if course.outcome is not None and (note := setting_note(course.outcome)) and request.attachments:
             yield Said(note)
         prompt = reply_prompt(self._prompts, request.messages, course.outcome, self._settings.context_tokens)
-        gate, thought, loop = SentenceGate(self.crew.screen), ThoughtFilter(), LoopGuard()
+        gate, thought, loop = ReplyGate(self.crew.screen), ThoughtFilter(), LoopGuard()
         n_pieces = 0
         async with aclosing(self.crew.replier.write(prompt, request.sampling)) as pieces:
             async for piece in pieces:

@@ -6,7 +6,9 @@ The `openai` client builds a validated object for every token; a gateway in fron
 from __future__ import annotations
 
 import json
+import math
 import os
+import time
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -23,6 +25,8 @@ __all__ = ["Delta", "Upstream", "UpstreamError", "key_for", "read_chunk"]
 OPENAI_HOST = "api.openai.com"
 N_CONNECTIONS = 512
 _CONNECT_S = 5.0
+LISTED_FOR_S = 5.0
+"""An adapter that was pushed into the server is known after this."""
 
 
 class UpstreamError(EngineError):
@@ -73,6 +77,8 @@ class Upstream:
         self.shown = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
         self._key = api_key
         self._timeout_s = timeout_s
+        self._listed: frozenset[str] = frozenset()
+        self._listed_s = -math.inf
         headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
         is_near = is_loopback(parts.hostname or "")
         limits = httpx.Limits(max_connections=N_CONNECTIONS, max_keepalive_connections=N_CONNECTIONS)
@@ -94,6 +100,13 @@ class Upstream:
         with self._named():
             response = await self._client.get(f"{self.base_url}/models", timeout=timeout_s)
         return model_names(self._checked(response), self.shown)
+
+    async def has(self, name: str) -> bool:
+        """Whether it lists a model of this name; the list is asked for again at most every `LISTED_FOR_S`."""
+        if time.monotonic() - self._listed_s > LISTED_FOR_S:
+            self._listed = frozenset(await self.models())
+            self._listed_s = time.monotonic()
+        return name in self._listed
 
     async def complete(self, body: Mapping[str, Any]) -> dict[str, Any]:
         """One whole chat completion. Raises UpstreamError, EngineError, EngineUnreachable."""

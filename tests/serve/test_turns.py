@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -10,9 +11,12 @@ from typing import Any
 import fakes
 import pytest
 from gateway_fakes import CONCLUSION, REPLY, Reader, Talker, crew, settings, wait_for
+from hypothesis import given
+from hypothesis import strategies as st
 
 from affectgpt.errors import EngineError, InputError
 from affectgpt.records import Message, Modality, Prompt, Sampling
+from affectgpt.safety import Screen, SentenceGate
 from serve.events import (
     Attachment,
     Carded,
@@ -26,8 +30,10 @@ from serve.events import (
     Staged,
     TurnRequest,
 )
+from serve.gating import ReplyGate
 from serve.turns import TooManyTurns, TurnService
 
+SCREEN = Screen()
 SAD = "I am so tired of all this."
 CRISIS = "I want to kill myself tonight."
 
@@ -332,3 +338,36 @@ def test_one_turn_too_many_is_refused_and_places_come_free_again() -> None:
     assert sum(isinstance(r, TooManyTurns) for r in results) == 1
     assert turns.n_running == 0
     assert isinstance(take(turns, asked(SAD))[-1], Ended)
+
+
+# ---------------------------------------------------------------- the gate that pieces go through
+
+
+@given(
+    st.text(st.sampled_from("abc .!?…\n。,:3\"'"), max_size=300),
+    st.lists(st.integers(1, 9), min_size=1, max_size=40),
+)
+def test_a_text_in_pieces_comes_out_as_it_went_in_sentence_by_sentence(text: str, sizes: list[int]) -> None:
+    gate, whole = ReplyGate(SCREEN), SentenceGate(SCREEN)
+    pieces, at = [], 0
+    for n in itertools.cycle(sizes):
+        if at >= len(text):
+            break
+        pieces.append(text[at : at + n])
+        at += n
+    out = [s for piece in pieces for s in gate.feed(piece)] + gate.finish()
+    assert "".join(out) == text
+    assert "".join(out) == "".join([*whole.feed(text), *whole.finish()])
+
+
+def test_a_sentence_goes_out_as_soon_as_the_next_word_shows_that_it_ended() -> None:
+    gate = ReplyGate(SCREEN)
+    out = [gate.feed(piece) for piece in ["I ", "hear ", "you", ". ", "What ", "now", "?"]]
+    assert out == [[], [], [], ["I hear you. "], [], [], []]
+    assert gate.finish() == ["What now?"]
+
+
+def test_what_is_held_back_is_bounded() -> None:
+    gate = ReplyGate(SCREEN)
+    out = [s for _ in range(500) for s in gate.feed("word, ")]
+    assert sum(map(len, out)) > 2000
