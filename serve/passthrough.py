@@ -10,12 +10,14 @@ import json
 import time
 import uuid
 from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from typing import Any, Final
 
 from fastapi import Request
 from fastapi.responses import JSONResponse, Response
 from sse_starlette import EventSourceResponse, ServerSentEvent
 
+from affectgpt.errors import EngineError
 from affectgpt.safety import Finding, Screen, gravest, help_card, replacement
 from serve.doors import Doors
 from serve.failures import describe
@@ -47,14 +49,17 @@ async def pass_on(doors: Doors, request: Request, body: Document) -> Response:
     screen = doors.turns.crew.screen
     finding = gravest(await asyncio.to_thread(screen.user, _last_words(body)))
     asked = {name: value for name, value in body.items() if name not in _OWN}
+    if finding is not None and finding.level != "note":
+        doors.observer.count_screened("user", finding.risk)
     if finding is not None and finding.stops:
         return _card_alone(asked, help_card(locale, finding))
     card = help_card(locale, finding) if finding is not None and finding.level == "concern" else None
     if not asked.get("stream"):
         answer = await unless_left(request, upstream.complete(asked))
+        doors.observer.count_usage(body["model"], answer.get("usage"))
         return JSONResponse(_screened(answer, screen, locale, card))
-    chunks = _chunks(upstream, asked, _Gates(screen, locale), card)
-    first = await anext(chunks)
+    chunks = _counted(doors, body["model"], _chunks(upstream, asked, _Gates(screen, locale), card))
+    first = await unless_left(request, _first(chunks))
     return EventSourceResponse(_sse(chunks, first), ping=10, sep="\n", headers={"Cache-Control": "no-store"})
 
 
@@ -126,13 +131,21 @@ async def _chunks(
             for choice in choices:
                 _gate_choice(choice, gates)
             # A chunk whose text still waits for its sentence's end says nothing.
-            if (
-                not choices
-                or chunk.get("usage")
-                or any(c.get("finish_reason") or any(c["delta"].values()) for c in choices)
-            ):
+            if not choices or chunk.get("usage") or any(map(_says_something, choices)):
                 yield {**chunk, "ai_generated": True, **extra}
                 extra = {}
+
+
+async def _counted(doors: Doors, model: str, chunks: AsyncGenerator[Document, None]) -> AsyncGenerator[Document, None]:
+    """The same chunks, their tokens counted where the server tells of them (`stream_options.include_usage`)."""
+    async with aclosing(chunks):
+        async for chunk in chunks:
+            doors.observer.count_usage(model, chunk.get("usage"))
+            yield chunk
+
+
+def _says_something(choice: Document) -> bool:
+    return bool(choice.get("finish_reason")) or any(choice["delta"].values())
 
 
 def _gate_choice(choice: Document, gates: _Gates) -> None:
@@ -147,6 +160,14 @@ def _gate_choice(choice: Document, gates: _Gates) -> None:
             delta[name] = out
     if is_last and gates.held(index) is not None:
         choice["finish_reason"] = "content_filter"
+
+
+async def _first(chunks: AsyncGenerator[Document, None]) -> Document:
+    """The first chunk, before any status is out. Raises what asking the server raises."""
+    try:
+        return await anext(chunks)
+    except StopAsyncIteration:
+        raise EngineError("the model's server sent no chunk", "look into its log") from None
 
 
 async def _sse(chunks: AsyncGenerator[Document, None], first: Document) -> AsyncGenerator[ServerSentEvent, None]:

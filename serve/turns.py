@@ -11,7 +11,9 @@ import threading
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing, asynccontextmanager, contextmanager
+from contextvars import copy_context
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import takewhile
 from pathlib import Path
 from typing import Final, Literal, TypeVar
@@ -65,6 +67,7 @@ class _Course:
     finish: FinishReason = "stop"
     n_prompt_tokens: int = 0
     n_completion_tokens: int = 0
+    held: str = ""
     is_over: bool = False
 
     def count(self, completion: Completion | None) -> None:
@@ -108,6 +111,7 @@ class TurnService:
                 model=self.model,
                 n_prompt_tokens=course.n_prompt_tokens,
                 n_completion_tokens=course.n_completion_tokens,
+                held=course.held,
             )
         finally:
             self.n_running -= 1
@@ -133,7 +137,7 @@ class TurnService:
             return
         for finding in (now, before):
             if finding is not None and finding.level != "note":
-                yield Carded(help_card(course.request.locale, finding), course.request.locale)
+                yield Carded(help_card(course.request.locale, finding), course.request.locale, finding.risk)
                 return
 
     async def _explained(self, course: _Course) -> AsyncGenerator[Event, None]:
@@ -221,18 +225,20 @@ class TurnService:
                     break
         course.n_completion_tokens += n_pieces  # of a reply that was cut: about a token a piece
         if gate.held is not None:
-            course.finish = "content_filter"
+            course.finish, course.held = "content_filter", gate.held.risk
             yield Said(replacement(request.locale))
 
     def _stopped(self, course: _Course, finding: Finding) -> Carded:
         course.is_over, course.finish = True, "content_filter"
-        return Carded(help_card(course.request.locale, finding), course.request.locale)
+        return Carded(help_card(course.request.locale, finding), course.request.locale, finding.risk)
 
     async def _look(self, text: str) -> Finding | None:
         return gravest(await self._in_thread(self.crew.screen.user, text)) if text.strip() else None
 
     def _in_thread(self, work: Callable[..., _T], *arguments: object) -> Awaitable[_T]:
-        return asyncio.get_running_loop().run_in_executor(self._threads, work, *arguments)
+        # In the context of the request, by which whatever it asks for is told apart.
+        working = partial(copy_context().run, work, *arguments)
+        return asyncio.get_running_loop().run_in_executor(self._threads, working)
 
 
 def clip_and_words(request: TurnRequest, settings: ServeSettings) -> tuple[Path | None, AgentOptions]:

@@ -228,6 +228,7 @@ class Behind(ThreadingHTTPServer):
         self.error: tuple[int, dict[str, Any]] | None = None
         self.models = [{"id": "base", "owned_by": "vllm"}, {"id": "adapter", "owned_by": "vllm", "parent": "base"}]
         self.pause_s = 0.0
+        self.is_mute = False
         self.asked: list[dict[str, Any]] = []
         self.n_broken = 0
 
@@ -268,12 +269,14 @@ class _Behind(BaseHTTPRequestHandler):
         self.end_headers()
         head = self._head(asked, "chat.completion.chunk")
         try:
-            for word in self.server.words:
+            for word in [] if self.server.is_mute else self.server.words:
                 self._event({**head, "choices": [{"index": 0, "delta": {"content": word}, "finish_reason": None}]})
                 time.sleep(self.server.pause_s)
             for call in self.server.tool_calls or ():
                 delta = {"tool_calls": [{"index": 0, **call}]}
                 self._event({**head, "choices": [{"index": 0, "delta": delta, "finish_reason": None}]})
+            if self.server.is_mute:
+                return
             self._event({**head, "choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]})
             if (asked.get("stream_options") or {}).get("include_usage"):
                 self._event({**head, "choices": [], "usage": self._usage()})

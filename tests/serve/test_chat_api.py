@@ -12,6 +12,7 @@ import httpx
 import openai
 import pytest
 from gateway_fakes import CONCLUSION, REPLY, Behind, Gateway, Reader, Talker, behind, running, wait_for
+from langchain_openai import ChatOpenAI
 
 from affectgpt.errors import EngineError, EngineUnreachable, PoolFull, UnreadableMedia, WorkerDied
 from serve.upstream import Upstream
@@ -61,8 +62,8 @@ def ask(gateway: Gateway, *content: Any, **options: Any) -> Any:
     return gateway.client().chat.completions.create(model="affectgpt", messages=messages, **options)
 
 
-def post(gateway: Gateway, document: Any, **options: Any) -> httpx.Response:
-    return httpx.post(f"{gateway.url}/v1/chat/completions", json=document, timeout=20, **options)
+def post(gateway: Gateway, document: Any, timeout: float = 20.0) -> httpx.Response:
+    return httpx.post(f"{gateway.url}/v1/chat/completions", json=document, timeout=timeout)
 
 
 # ---------------------------------------------------------------- what an answer holds
@@ -477,3 +478,24 @@ def test_a_server_that_is_gone() -> None:
         assert post(gateway, {**good(), "model": "base"}).status_code == 503
         assert httpx.get(f"{gateway.url}/ready").status_code == 503
         assert httpx.get(f"{gateway.url}/health").status_code == 200
+
+
+def test_an_answer_of_no_chunks(server: Behind, front: Gateway) -> None:
+    server.is_mute = True
+    assert post(front, {**good(stream=True), "model": "base"}).status_code == 502
+
+
+def test_leaving_before_the_first_sentence_closes_the_connection_behind(server: Behind, front: Gateway) -> None:
+    server.words, server.pause_s = ["word "] * 500, 0.01
+    with pytest.raises(httpx.ReadTimeout):
+        post(front, {**good(stream=True), "model": "base"}, timeout=0.5)
+    wait_for(lambda: server.n_broken == 1)
+
+
+def test_langchains_client_speaks_to_it(gateway: Gateway) -> None:
+    chat = ChatOpenAI(base_url=f"{gateway.url}/v1", api_key="none", model="affectgpt", max_retries=0)  # type: ignore[arg-type]
+    answer = chat.invoke(SAD)
+    assert answer.content == REPLY
+    assert answer.response_metadata["system_fingerprint"] == "talker-1"
+    assert "".join(str(piece.content) for piece in chat.stream(SAD)) == REPLY
+    assert [a.content for a in chat.batch([SAD, SAD])] == [REPLY, REPLY]
