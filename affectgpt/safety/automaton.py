@@ -20,7 +20,6 @@ _SHORTEST_STEM = 3
 _LONGEST_STARRED = 24
 _MOST_REMEMBERED = 5_000
 
-_Kind = frozenset[str]
 _State = frozenset[int]
 
 
@@ -33,11 +32,21 @@ class Match:
     last: int
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _Kind:
+    """Words that all phrases treat alike: the positions they answer to, those of them that begin a phrase, gaps."""
+
+    answering: _State
+    starting: _State
+    passes_gaps: bool
+
+
 @dataclass
 class _Memory:
     """What was met before. Replaced whole, never emptied: threads share it."""
 
     kinds: dict[tuple[str, ...], _Kind] = field(default_factory=dict)
+    same: dict[tuple[_State, bool], _Kind] = field(default_factory=dict)
     steps: dict[tuple[_State, _Kind], tuple[_State, tuple[int, ...]]] = field(default_factory=dict)
 
     @property
@@ -46,37 +55,41 @@ class _Memory:
 
 
 class Automaton:
-    """Finds phrases. `denials` are words that no gap passes over ("not", "never")."""
+    """Finds phrases. `denials` are words that no gap passes over ("not", "never"); `words` is every word it knows."""
 
     def __init__(self, phrases: Sequence[Phrase], denials: Iterable[str] = ()) -> None:
         self._denials = frozenset(fold_word(word) for word in denials)
-        self._symbols: list[str] = []
+        self._answering: dict[str, set[int]] = {}
         self._owner: list[int] = []
-        self._follow: list[list[int]] = []
-        self._before: list[list[int]] = []
-        self._lasts: set[int] = set()
-        self._lasts_of: list[list[int]] = []
+        self._follow: list[frozenset[int]] = []
         self._firsts: set[int] = set()
-        self._starts: dict[str, list[int]] = {}
+        self._lasts: set[int] = set()
+        self._span: list[range] = []
         for number, phrase in enumerate(phrases):
             self._add(number, phrase)
-        words = set(self._symbols) - {ANY, END, NUMBER, QUESTION_MARK}
-        self._stems = frozenset(word for word in words if word.endswith("*"))
-        self._words = frozenset(words - self._stems)
+        self._gaps = frozenset(self._answering.pop(ANY, ()))
+        self._before: list[list[int]] = [[] for _ in self._follow]
+        for at, after in enumerate(self._follow):
+            for n in after:
+                self._before[n].append(at)
+        self._stems = frozenset(word for word in self._answering if word.endswith("*"))
+        self.words = frozenset(self._answering) - self._stems - {END, NUMBER, QUESTION_MARK}
         self._memory = _Memory()
 
     def find(self, words: Sequence[Word]) -> list[Match]:
         """Every phrase in these words, in the order in which they end; each end of a phrase once."""
-        memory = self._memory
         kinds: list[_Kind] = []
         found: list[Match] = []
         state: _State = frozenset()
+        memory = self._memory
         for at, word in enumerate(words):
             if memory.is_full:
                 memory = self._memory = _Memory()
             kind = memory.kinds.get(word.forms)
             if kind is None:
-                kind = memory.kinds[word.forms] = self._kind(word.forms)
+                answering, passes = self._answering_to(word.forms), not self._denials.intersection(word.forms)
+                made = _Kind(answering, answering & self._firsts, passes and not word.is_boundary)
+                kind = memory.kinds[word.forms] = memory.same.setdefault((answering, made.passes_gaps), made)
             kinds.append(kind)
             step = memory.steps.get((state, kind))
             if step is None:
@@ -87,53 +100,53 @@ class Automaton:
         return found
 
     def _add(self, number: int, phrase: Phrase) -> None:
-        low = len(self._symbols)
-        self._symbols += phrase.symbols
+        low = len(self._owner)
+        for at, symbols in enumerate(phrase.symbols):
+            for symbol in symbols:
+                self._answering.setdefault(symbol, set()).add(low + at)
         self._owner += [number] * len(phrase.symbols)
-        self._follow += [[low + n for n in sorted(after)] for after in phrase.follow]
-        self._before += [[] for _ in phrase.symbols]
-        for at in range(low, len(self._symbols)):
-            for n in self._follow[at]:
-                self._before[n].append(at)
+        self._follow += [frozenset(low + n for n in after) for after in phrase.follow]
         self._firsts.update(low + n for n in phrase.firsts)
-        self._lasts_of.append([low + n for n in phrase.lasts])
-        self._lasts.update(self._lasts_of[number])
-        for n in phrase.firsts:
-            self._starts.setdefault(phrase.symbols[n], []).append(low + n)
+        self._lasts.update(low + n for n in phrase.lasts)
+        self._span.append(range(low, len(self._owner)))
 
     def _step(self, state: _State, kind: _Kind) -> tuple[_State, tuple[int, ...]]:
-        reached = {n for at in state for n in self._follow[at] if self._symbols[n] in kind}
-        for symbol in kind:
-            reached.update(self._starts.get(symbol, ()))
-        return frozenset(reached), tuple(sorted({self._owner[at] for at in reached & self._lasts}))
+        following = frozenset[int]().union(*(self._follow[at] for at in state))
+        reached = (following & kind.answering) | kind.starting
+        if kind.passes_gaps:
+            reached |= following & self._gaps
+        return reached, tuple(sorted({self._owner[at] for at in reached & self._lasts}))
 
     def _first_word(self, phrase: int, kinds: Sequence[_Kind]) -> int:
         """Where the phrase that ends with the last word began: its own positions backwards, to the nearest start."""
         last = len(kinds) - 1
-        state = {at for at in self._lasts_of[phrase] if self._symbols[at] in kinds[last]}
+        state = {at for at in self._span[phrase] if at in self._lasts and at in kinds[last].answering}
         while not any(at in self._firsts for at in state):
             last -= 1
-            state = {b for at in state for b in self._before[at] if self._symbols[b] in kinds[last]}
+            kind = kinds[last]
+            before = {b for at in state for b in self._before[at]}
+            state = {b for b in before if b in kind.answering or (kind.passes_gaps and b in self._gaps)}
         return last
 
-    def _kind(self, forms: tuple[str, ...]) -> _Kind:
-        """Every symbol that a word answers to."""
+    def _answering_to(self, forms: tuple[str, ...]) -> _State:
+        """The positions that a word answers to, gaps left out."""
+        symbols: set[str] = set()
         if forms[0] in (BOUNDARY, QUESTION):
-            return frozenset((END, QUESTION_MARK) if forms[0] == QUESTION else (END,))
-        symbols: set[str] = set() if self._denials.intersection(forms) else {ANY}
+            symbols = {END, QUESTION_MARK} if forms[0] == QUESTION else {END}
+            return frozenset[int]().union(*(self._answering.get(mark, ()) for mark in symbols))
         for form in forms:
             if "*" in form:
                 symbols |= self._starred(form)
-            elif form in self._words:
+            elif form in self.words:
                 symbols.add(form)
             symbols.update(s for n in range(_SHORTEST_STEM, len(form) + 1) if (s := form[:n] + "*") in self._stems)
         if forms[0][0].isdigit():
             symbols.add(NUMBER)
-        return frozenset(symbols)
+        return frozenset[int]().union(*(self._answering.get(symbol, ()) for symbol in symbols))
 
     def _starred(self, form: str) -> set[str]:
         """The words that a form may stand for whose letters are starred out ("su*cide")."""
         if len(form) > _LONGEST_STARRED or sum(c.isalpha() for c in form) < 2:
             return set()
         stars = re.compile("".join(r"\w" if c == "*" else re.escape(c) for c in form))
-        return {word for word in self._words if stars.fullmatch(word)}
+        return {word for word in self.words if stars.fullmatch(word)}

@@ -5,15 +5,17 @@ dropped, look-alikes of other scripts and decorated letters turned into the Lati
 folded. Tag characters, which smuggle text past the eye, become the text they spell.
 
 Words: what digits and signs stand for inside a word ("k1ll", "su!cide") is read both ways, letters drawn out ("diiiie")
-as one and as two, and letters written apart ("k i l l") as one word.
+as one and as two, and letters written apart ("k i l l  m e") as the fewest known words that they spell.
 """
 
 from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Collection
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import pairwise
 
 __all__ = ["BOUNDARY", "ELISIONS", "QUESTION", "Folded", "Word", "fold", "fold_word", "words_of"]
 
@@ -44,7 +46,8 @@ _LEET_L = str.maketrans("01", "ol")
 ELISIONS = frozenset(("c", "d", "j", "l", "m", "n", "s", "t", "qu", "jusqu", "lorsqu", "puisqu", "quelqu"))
 """What French writes before an apostrophe: a word of its own."""
 _SPELLED = 4
-"""So many single letters in a row are one word written apart."""
+"""So many single letters in a row are words written apart."""
+_LONGEST_SPELLED = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,8 +113,11 @@ def fold_word(word: str) -> str:
     return "".join(_folded(char) for char in word).replace("'", "")
 
 
-def words_of(folded: Folded) -> list[Word]:
-    """The words in order, a boundary before the first, between sentences and after the last."""
+def words_of(folded: Folded, known: Collection[str] = ()) -> list[Word]:
+    """The words in order, a boundary before the first, between sentences and after the last.
+
+    `known` are the words that letters written apart are read as.
+    """
     words = [Word((BOUNDARY,), 0, 0)]
     comma = False
     for match in _TOKEN.finditer(folded.text):
@@ -122,10 +128,16 @@ def words_of(folded: Folded) -> list[Word]:
         elif piece[0].isalnum():
             words.extend(_split(piece, start, end, comma))
             comma = False
-        elif piece != "\n":
+        elif piece != "\n" and not _is_inside(match, words[-1]):
             _close(words, QUESTION if "?" in piece or "？" in piece else BOUNDARY, start, end)
     _close(words, BOUNDARY, words[-1].end, words[-1].end)
-    return _joined(words)
+    return _joined(words, known)
+
+
+def _is_inside(match: re.Match[str], before: Word) -> bool:
+    """Whether a dot stands between letters written apart: "d.i.e"."""
+    following = match.string[match.end() : match.end() + 1]
+    return match.group() == "." and len(before.forms[0]) == 1 and following.isalnum()
 
 
 def _close(words: list[Word], mark: str, start: int, end: int) -> None:
@@ -157,20 +169,31 @@ def _forms(token: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(forms))
 
 
-def _joined(words: list[Word]) -> list[Word]:
-    """Runs of single letters as the word that they spell."""
+def _joined(words: list[Word], known: Collection[str]) -> list[Word]:
+    """Runs of single letters as the words that they spell."""
     out: list[Word] = []
     run: list[Word] = []
     for word in [*words, None]:
         if word is not None and len(word.forms[0]) == 1 and not word.is_boundary:
             run.append(word)
             continue
-        if len(run) >= _SPELLED:
-            spelled = _forms("".join(w.forms[0] for w in run))
-            out.append(Word(spelled, run[0].start, run[-1].end, run[0].after_comma))
-        else:
-            out.extend(run)
+        out.extend(_spelled(run, known) if len(run) >= _SPELLED else run)
         run = []
         if word is not None:
             out.append(word)
     return out
+
+
+def _spelled(run: list[Word], known: Collection[str]) -> list[Word]:
+    """The fewest known words that a run of letters spells, or one word of them all."""
+    letters = "".join(word.forms[-1] for word in run)
+    fewest: list[tuple[int, int]] = [(0, 0)]
+    for end in range(1, len(letters) + 1):
+        low = max(0, end - _LONGEST_SPELLED)
+        ways = [(fewest[at][0] + 1, at) for at in range(low, end) if letters[at:end] in known]
+        fewest.append(min(ways, default=(len(letters) + 1, 0)))
+    cuts = [len(letters)]
+    while cuts[-1] > 0 and fewest[len(letters)][0] <= len(letters) // 2:
+        cuts.append(fewest[cuts[-1]][1])
+    bounds = cuts[::-1] if cuts[-1] == 0 else [0, len(letters)]
+    return [Word(_forms(letters[a:b]), run[a].start, run[b - 1].end, run[a].after_comma) for a, b in pairwise(bounds)]

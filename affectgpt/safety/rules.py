@@ -32,7 +32,8 @@ _DENIAL_REACH = 4
 class Rule:
     """One rule. `reason` says why it stands; `replaces` names rules whose findings give way where this one's overlap.
 
-    `literals` are found anywhere in the folded text, `line_starts` at the beginning of a line, in any language.
+    `literals` are found anywhere in the folded text, `line_starts` at the beginning of a line, in any language. `fires`
+    are texts in which the rule must find something, `silent` texts in which it must not.
     """
 
     id: str
@@ -45,6 +46,8 @@ class Rule:
     replaces: tuple[str, ...] = ()
     phrases: Mapping[str, tuple[str, ...]] | None = None
     unless: Mapping[str, tuple[str, ...]] | None = None
+    fires: Mapping[str, tuple[str, ...]] | None = None
+    silent: Mapping[str, tuple[str, ...]] | None = None
     literals: tuple[str, ...] = ()
     line_starts: tuple[str, ...] = ()
 
@@ -71,8 +74,8 @@ class Rules:
     def find(self, text: str, side: Side) -> list[Finding]:
         """What the rules of this side find, in order of place."""
         folded = fold(text)
-        words = words_of(folded)
         compiled = self._compiled[side]
+        words = words_of(folded, compiled.words)
         hits = [h for hit in compiled.hits(words) if (h := self._weighed(hit, words)) is not None]
         kept = [_finding(hit, words) for hit in _standing(hits)]
         return sorted([*kept, *_literal_findings(compiled.rules, folded)], key=lambda f: (f.start, f.end))
@@ -118,6 +121,7 @@ class _Compiled:
                         phrases.append(read_phrase(text, groups.get(language, {})))
                         self._of.append((rule, is_exception))
         self._automaton = Automaton(phrases, denials)
+        self.words = self._automaton.words
 
     def hits(self, words: Sequence[Word]) -> list[_Hit]:
         """What the phrases match, but for what an exception of the same rule overlaps; a few of each rule."""
@@ -227,10 +231,11 @@ def _rule(row: dict[str, Any]) -> Rule:
     for key, values in allowed.items():
         if key in row and row[key] not in values:
             raise OptionError(f"{key} = {row[key]!r} of the rule {row.get('id')!r}", f"one of {', '.join(values)}")
-    unknown = {*row.get("phrases", {}), *row.get("unless", {})} - set(LANGUAGES)
+    by_language = ("phrases", "unless", "fires", "silent")
+    unknown = {language for key in by_language for language in row.get(key, {})} - set(LANGUAGES)
     if unknown or not row.get("reason"):
         raise OptionError(f"the rule {row.get('id')!r}", f"give a reason, and phrases in {', '.join(LANGUAGES)}")
-    texts = {key: {la: tuple(t) for la, t in row.get(key, {}).items()} for key in ("phrases", "unless")}
+    texts = {key: {la: tuple(t) for la, t in row.get(key, {}).items()} for key in by_language}
     lists = {key: tuple(row.get(key, ())) for key in ("literals", "line_starts", "replaces")}
     rest = {key: value for key, value in row.items() if key not in {*texts, *lists}}
     return Rule(**cast(Any, {**rest, **texts, **lists}))
