@@ -97,9 +97,10 @@ _EXACT = {
 _AFTER_CONSENT = {"/gradio_api/upload"}
 
 _HEADERS = {
-    # Gradio's own page holds inline scripts and styles and compiles templates; everything stays on this origin.
+    # Gradio's own page holds inline scripts and styles, compiles templates, and its recorders make workers out of blobs;
+    # everything stays on this origin.
     "content-security-policy": (
-        "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval'; style-src 'self' 'unsafe-inline'; "
+        "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval' blob:; style-src 'self' 'unsafe-inline'; "
         "img-src 'self' data: blob:; media-src 'self' data: blob:; font-src 'self' data:; connect-src 'self' blob:; "
         "worker-src 'self' blob:; frame-src 'none'; object-src 'none'; base-uri 'self'; form-action 'self'; "
         "frame-ancestors 'none'"

@@ -16,7 +16,7 @@ from affectgpt.readers import Setting
 from affectgpt.records import Message, Modality
 from serve.events import Attachment, TurnRequest
 from serve.intake import Intake
-from serve.store import Asked, Conversation, Feedback, NotKept, Revision, Settings, Store, Summary, Turn
+from serve.store import Asked, Conversation, Feedback, NotKept, Revision, Settings, Store, Summary, Thumbs, Turn
 from serve.web.consent import Person
 from serve.web.messages import ChatMessage, card_of, show_turns, spoken
 from serve.web.running import Going, Rehearsal, Running
@@ -58,7 +58,7 @@ class View:
     is_busy: bool | None = None
     rejected: str | None = None
     correcting: Turn | None = None
-    thumbs: list[str | None] | None = None
+    thumbs: Sequence[Thumbs | None] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -310,7 +310,7 @@ class Handlers:
     async def _whole(self, person: Person, conversation_id: str | None) -> View:
         """A conversation as the store has it. Raises NotKept."""
         conversation = await _thread(self.store.get, person.owner, conversation_id or "")
-        messages, _ = show_turns(conversation.turns, {})
+        messages, places = show_turns(conversation.turns, {})
         last = conversation.turns[-1] if conversation.turns else None
         shown = self.shelf.get(last.revision.id, person.owner) if last else None
         return View(
@@ -323,7 +323,7 @@ class Handlers:
             n_people=shown.n_people if shown else 0,
             is_busy=False,
             correcting=last,
-            thumbs=[t.revision.feedback.thumbs if t.revision.feedback else None for t in conversation.turns],
+            thumbs=_thumbs(conversation, messages, places),
         )
 
     async def _turn(self, person: Person, conversation_id: str | None, message_place: int) -> Turn:
@@ -357,6 +357,12 @@ def _messages_to(conversation: Conversation, revision: Revision) -> tuple[Messag
 
 def _remembered(choices: Choices) -> Mapping[str, Any]:
     return {"modalities": sorted(choices.modalities), "subject": choices.subject}
+
+
+def _thumbs(conversation: Conversation, messages: list[ChatMessage], places: Sequence[int]) -> list[Thumbs | None]:
+    """Thumbs given, for each message of the assistant's."""
+    given = [t.revision.feedback.thumbs if t.revision.feedback else None for t in conversation.turns]
+    return [given[place] for message, place in zip(messages, places, strict=True) if message["role"] == "assistant"]
 
 
 async def _chunks(path: Path) -> AsyncIterator[bytes]:

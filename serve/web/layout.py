@@ -19,6 +19,10 @@ LARGEST_MESSAGE = 20_000
 """Characters that the box takes as text; more is offered as a file, as a transcript would be."""
 
 
+_CAMERA = {"video": {"width": {"ideal": 1280}, "height": {"ideal": 720}, "frameRate": {"ideal": 25}}}
+"""Plenty for a face at arm's length; a larger picture only takes longer to encode and to send."""
+
+
 class Parts(NamedTuple):
     """The components that something happens to, or that make something happen."""
 
@@ -135,7 +139,7 @@ def _lay_out_talk() -> dict[str, Any]:
         _plain(f'<p class="hint">{html.escape(say("chat.camera_hint"))}</p>')
         camera = gr.Video(
             label=say("chat.camera_label"), sources=["webcam"], include_audio=True, height=260,
-            webcam_options=gr.WebcamOptions(mirror=False),
+            webcam_options=gr.WebcamOptions(mirror=False, constraints=_CAMERA),
         )  # fmt: skip
     signal = _plain("", elem_id="affect-signal", elem_classes="affect-hidden")
     hidden = {

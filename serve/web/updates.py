@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Updates", "history_html", "updates_of"]
 
+_THUMBS = {"up": "Like", "down": "Dislike"}
+"""Gradio's words for them."""
+
 Updates = dict[Any, Any]
 """What each component is to show."""
 
@@ -41,7 +44,8 @@ def updates_of(p: Parts, view: View, *, opens: bool = False) -> Updates:
 
 def _talk_updates(p: Parts, view: View) -> Iterator[tuple[Any, Any]]:
     if view.messages is not None:
-        yield p.chat, gr.update(value=view.messages, feedback_value=view.thumbs) if view.thumbs else view.messages
+        thumbs = [_THUMBS.get(given or "") for given in view.thumbs or ()]
+        yield p.chat, gr.update(value=view.messages, feedback_value=thumbs)
     if view.conversation is not None:
         yield p.conversation, view.conversation.id
         yield p.name, view.conversation.title
@@ -64,7 +68,7 @@ def _correction_updates(p: Parts, turn: Turn, opens: bool) -> Updates:
     is_answered = turn.revision.answered is not None
     return {
         p.turn: turn.id,
-        p.correction: gr.update(visible=is_answered, **({"open": True} if opens and said.thumbs == "down" else {})),
+        p.correction: gr.update(visible=is_answered, open=opens and said.thumbs == "down"),
         p.label: said.label or "",
         p.words: ", ".join(said.words),
         p.remark: said.text,

@@ -36,7 +36,12 @@
         });
         row.append(button);
       }
-      dialog.addEventListener("cancel", (event) => { if (!leavable) event.preventDefault(); });
+      if (!leavable) {
+        dialog.setAttribute("closedby", "none");
+        // Browsers that do not know the attribute; theirs lets a second Escape through a cancelled one.
+        dialog.addEventListener("keydown", (event) => { if (event.key === "Escape") event.preventDefault(); });
+        dialog.addEventListener("cancel", (event) => event.preventDefault());
+      }
       dialog.addEventListener("close", () => { dialog.remove(); resolve(dialog.returnValue); });
       document.body.append(dialog);
       dialog.showModal();

@@ -1,0 +1,392 @@
+"""The chat page in a real browser: from the notice to an erased history, by mouse, by keyboard, at any width."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import shutil
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import page_fakes
+import pytest
+import uvicorn
+from fastapi import FastAPI
+
+from serve.callers import LOCAL_OWNER
+from serve.intake import FolderIntake
+from serve.settings import ServeSettings
+from serve.store import Store, open_store
+from serve.web import page
+
+pytestmark = [pytest.mark.slow, pytest.mark.browser]
+
+IDLE = "!document.querySelector('#affect-box .stop-button')"
+ANSWERED = f"document.querySelector('#affect-chat').innerText.includes('Made by AI') && {IDLE}"
+
+
+@dataclass
+class Served:
+    """A page that runs, on a port of its own."""
+
+    store: Store
+    turns: page_fakes.ScriptedTurns = field(default_factory=lambda: page_fakes.ScriptedTurns(step_s=0.05))
+    port: int = 0
+
+    @property
+    def url(self) -> str:
+        """Where it is."""
+        return f"http://127.0.0.1:{self.port}/"
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    store = open_store(str(tmp_path_factory.mktemp("page") / "chat.db"))
+    running = Served(store)
+    intake = FolderIntake(20_000_000)
+    app = FastAPI()
+
+    async def mount() -> None:
+        page.mount(app, running.turns, store, ServeSettings(), intake=intake)
+
+    asyncio.run(mount())
+    server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="warning", timeout_graceful_shutdown=1))
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    deadline = time.monotonic() + 30
+    while not server.started:
+        assert time.monotonic() < deadline, "the server did not start"
+        time.sleep(0.05)
+    running.port = server.servers[0].sockets[0].getsockname()[1]
+    yield running
+    server.should_exit = True
+    thread.join(20)
+    intake.close()
+    store.close()
+
+
+class Visitor:
+    """Somebody at the page, in headless Chromium with a made-up camera and microphone."""
+
+    def __init__(self, session: Any, url: str) -> None:
+        self.session = session
+        self.url = url
+
+    def resize(self, width: int, height: int, *, dark: bool = False) -> None:
+        metrics = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600}
+        self.session.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+        scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
+        self.session.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [scheme]})
+
+    def js(self, script: str, *arguments: Any) -> Any:
+        return self.session.execute_script(f"return {script}", *arguments)
+
+    def until(self, script: str, seconds: float = 40) -> Any:
+        """Wait; what is not there yet is not true yet."""
+        deadline = time.monotonic() + seconds
+        while not (value := self.js(f"(() => {{ try {{ return {script}; }} catch {{ return null; }} }})()")):
+            assert time.monotonic() < deadline, f"never true: {script}"
+            time.sleep(0.05)
+        return value
+
+    def find(self, selector: str) -> Any:
+        self.until(f"document.querySelector({json.dumps(selector)})")
+        return self.session.find_element("css selector", selector)
+
+    def click(self, selector: str) -> None:
+        self.session.execute_script("arguments[0].click()", self.find(selector))
+
+    def press(self, *keys: str) -> None:
+        """Keys, to whatever has the focus."""
+        self.session.switch_to.active_element.send_keys(*keys)
+
+    def open(self) -> None:
+        self.session.get(self.url)
+        self.find("#affect-chat")
+
+    def write(self, text: str) -> None:
+        from selenium.webdriver.common.keys import Keys
+
+        box = self.find("#affect-box textarea")
+        box.send_keys(text)
+        box.send_keys(Keys.ENTER)
+
+    def fits(self) -> bool:
+        """Whether nothing hangs out of the page at its side."""
+        wide = """[...document.querySelectorAll('#affect-main *, #affect-strip *')].filter((e) => {
+            const box = e.getBoundingClientRect();
+            return box.width > 1 && box.right > innerWidth + 1 && !e.closest('svg, .svg-container');
+        }).map((e) => `${e.tagName}#${e.id}.${e.className}`).slice(0, 5)"""
+        assert self.js(wide) == []
+        return bool(self.js("document.documentElement.scrollWidth <= innerWidth"))
+
+
+@pytest.fixture(scope="module")
+def visitor(served: Served) -> Iterator[Visitor]:
+    from selenium import webdriver
+    from selenium.webdriver.chrome.service import Service
+
+    chromium, driver = shutil.which("chromium"), shutil.which("chromedriver")
+    if not chromium or not driver:
+        pytest.skip("chromium or chromedriver not installed")
+    options = webdriver.ChromeOptions()
+    options.binary_location = chromium
+    for flag in (
+        "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--mute-audio",
+        "--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream",
+    ):  # fmt: skip
+        options.add_argument(flag)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+    session = webdriver.Chrome(options=options, service=Service(driver))
+    visitor = Visitor(session, served.url)
+    visitor.resize(1300, 900)
+    yield visitor
+    session.quit()
+
+
+def requested_hosts(session: Any) -> set[str]:
+    """Every host that the browser asked anything of."""
+    hosts = set()
+    for entry in session.get_log("performance"):
+        message = json.loads(entry["message"])["message"]
+        if message["method"] == "Network.requestWillBeSent":
+            hosts.add(urlsplit(message["params"]["request"]["url"]).netloc)
+    return hosts - {""}
+
+
+@pytest.fixture(scope="module")
+def answered(visitor: Visitor, served: Served) -> Visitor:
+    """The notice was agreed to, and the example clip answered."""
+    visitor.open()
+    visitor.find("dialog[open]")
+    assert "recognises emotions" in visitor.js("document.querySelector('dialog').innerText")
+    assert visitor.js("document.activeElement.value") == "agree"
+    visitor.press("\ue00c")  # Escape does not lead round it
+    assert visitor.js("Boolean(document.querySelector('dialog[open]'))")
+    visitor.press("\ue007")
+    visitor.until("!document.querySelector('dialog')")
+    visitor.until("document.querySelector('#affect-history .empty')")
+    visitor.find("#affect-box input[type=file]").send_keys(str(page_fakes.CLIP))
+    visitor.until("document.querySelector('#affect-box .thumbnail-item')")
+    visitor.write("How did I come across?")
+    visitor.until("document.querySelector('#affect-box .stop-button')")
+    visitor.until("document.querySelector('.thought-group .title').innerText.includes('…')")
+    visitor.until(ANSWERED)
+    return visitor
+
+
+def test_a_clip_is_answered_and_a_citation_seeks_it(answered: Visitor, served: Served) -> None:
+    v = answered
+    v.until("document.getElementById('clip').readyState >= 2")
+    v.until("document.querySelector('#timeline .main-svg')")
+    assert v.js("document.querySelectorAll('#affect-stage .observation').length") > 3
+    talk = v.js("document.querySelector('#affect-chat').innerText")
+    for told in ("Seems happy", "also possible: sad, surprised", "Cues disagree", "How was it for you?"):
+        assert told in talk
+    fold = v.find(".thought-group [role=button]")
+    assert fold.get_attribute("aria-expanded") == "false"
+    fold.send_keys("\ue007")
+    v.until("document.querySelector('.reasoning a.cite')")
+    v.until("document.querySelector('.thought-group [role=button]').getAttribute('aria-expanded') === 'true'")
+    assert v.js("document.getElementById('clip').currentTime") == 0
+    v.find(".reasoning a.cite[href$='-F1']").send_keys("\ue007")
+    start_s = float(v.js("document.getElementById('F1').dataset.start"))
+    v.until(f"Math.abs(document.getElementById('clip').currentTime - {start_s}) < 0.05")
+    assert start_s > 0.5
+    assert v.js("document.activeElement.id") == "F1"
+    v.until(f"Math.abs(document.getElementById('timeline').layout.shapes[0].x0 - {start_s}) < 0.05")
+
+
+def test_what_is_said_is_heard(answered: Visitor) -> None:
+    aloud = answered.js("document.querySelector('[aria-live=polite].affect-aloud').textContent")
+    assert "Answer complete." in aloud
+    assert answered.js("document.querySelector('#affect-chat [role=log]').getAttribute('aria-live')") == "off"
+    messages = "document.querySelectorAll('#affect-chat [data-testid=bot], #affect-chat [data-testid=user]')"
+    assert set(answered.js(f"[...{messages}].map((e) => e.ariaLabel)")) == {"Answer", "Your message"}
+    unnamed = """[...document.querySelectorAll('button, a, input, textarea, select, video')]
+        .filter((e) => e.offsetParent && !e.closest('[aria-hidden=true]') && e.tabIndex >= 0)
+        .filter((e) => !(e.ariaLabel || e.innerText.trim() || e.labels?.length || e.title || e.placeholder))
+        .map((e) => e.outerHTML.slice(0, 120))"""
+    assert answered.js(unnamed) == []
+
+
+def test_thumbs_and_a_correction_reach_the_store(answered: Visitor, served: Served) -> None:
+    v = answered
+    v.js("[...document.querySelectorAll('#affect-chat [aria-label=Dislike]')].at(-1).click()")
+    v.until("document.querySelector('#affect-status').innerText.includes('Thank you')")
+    v.find("#affect-own-words input, #affect-own-words textarea").send_keys("wistful, tired")
+    v.find("#affect-remark textarea").send_keys("look at the eyes")
+    v.click("#affect-reuse input")
+    v.click("#affect-save")
+    v.until("document.querySelector('#affect-status').innerText.includes('Correction saved')")
+    (summary,) = served.store.recent(LOCAL_OWNER).items
+    feedback = served.store.get(LOCAL_OWNER, summary.id).turns[0].revision.feedback
+    assert feedback is not None
+    assert (feedback.thumbs, feedback.words, feedback.text) == ("down", ("wistful", "tired"), "look at the eyes")
+    assert feedback.may_reuse
+
+
+def test_a_reload_finds_the_history_and_opens_it(answered: Visitor) -> None:
+    v = answered
+    v.open()
+    v.until("document.querySelector('[data-open]')")
+    assert not v.js("Boolean(document.querySelector('dialog'))"), "one agrees once"
+    v.click("[data-open]")
+    v.until(ANSWERED)
+    v.until("document.getElementById('clip') && document.getElementById('clip').readyState >= 2")
+    v.until("document.querySelector('#affect-chat [aria-label=Disliked]')")
+    v.until("document.querySelector('[data-open]').getAttribute('aria-current') === 'true'")
+
+
+def test_the_history_is_searched_exported_and_renamed(answered: Visitor, served: Served) -> None:
+    v = answered
+    search = v.find("#affect-search input")
+    search.send_keys("zebra")
+    v.until("document.querySelector('#affect-history').innerText.includes('Nothing found')")
+    search.clear()
+    search.send_keys("lighten")
+    v.until("document.querySelector('[data-open]')")
+    exported = {}
+    for link in v.session.find_elements("css selector", "#affect-actions a[download]"):
+        address = link.get_attribute("href")
+        asked = "fetch(arguments[0]).then((r) => r.text()).then(arguments[arguments.length - 1])"
+        exported[link.text] = v.session.execute_async_script(asked, address)
+    assert set(exported) == {"md", "json", "csv"}
+    assert all("something lightened" in text for text in exported.values())
+    assert json.loads(exported["json"])
+    name = v.find("#affect-name input")
+    name.clear()
+    name.send_keys("The astronaut\ue007")
+    v.until("document.querySelector('#affect-status').innerText.includes('Name saved')")
+    assert served.store.recent(LOCAL_OWNER).items[0].title == "The astronaut"
+
+
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+@pytest.mark.parametrize("size", [(1300, 900), (400, 860)], ids=["desktop", "phone"])
+def test_it_fits_and_can_be_read(answered: Visitor, size: tuple[int, int], dark: bool) -> None:
+    v = answered
+    v.resize(*size, dark=dark)
+    v.until(f"document.body.classList.contains('dark') === {json.dumps(dark)}")
+    if size[0] < 600:
+        v.until("!document.getElementById('affect-side').classList.contains('open')")
+    time.sleep(0.3)  # sizes settle in the next frames
+    assert v.fits()
+    pairs = v.js(_TEXTS)
+    assert len(pairs) > 20
+    faint = [(text, round(ratio, 2)) for text, ink, paper in pairs if (ratio := _contrast(ink, paper)) < 4.5]
+    assert faint == []
+    v.resize(1300, 900)
+
+
+# The colour of each text and of the nearest opaque ground behind it.
+_TEXTS = """[...document.querySelectorAll('#affect-strip *, #affect-talk *, #affect-stage *, #affect-side *')]
+    .filter((e) => e.offsetParent && !e.closest('svg, .unseen, video, #timeline'))
+    .filter((e) => [...e.childNodes].some((n) => n.nodeType === 3 && n.data.trim()))
+    .map((e) => {
+        const solid = (c) => { const m = c.match(/[\\d.]+/g); return m && (m.length < 4 || Number(m[3]) > 0.99); };
+        const paint = document.createElement('canvas').getContext('2d', {willReadFrequently: true});
+        const grounds = [];
+        for (let at = e; at; at = at.parentElement) {
+            const c = getComputedStyle(at).backgroundColor;
+            grounds.unshift(c);
+            if (!c.startsWith('color') && solid(c)) break;
+        }
+        const over = (colours) => {
+            paint.clearRect(0, 0, 1, 1);
+            for (const c of colours) { paint.fillStyle = c; paint.fillRect(0, 0, 1, 1); }
+            return [...paint.getImageData(0, 0, 1, 1).data].slice(0, 3);
+        };
+        return [e.textContent.trim().slice(0, 40), over([...grounds, getComputedStyle(e).color]), over(grounds)];
+    })"""
+
+
+def _contrast(one: list[int], other: list[int]) -> float:
+    """WCAG 2.2's contrast ratio of two sRGB colours."""
+
+    def luminance(colour: list[int]) -> float:
+        parts = [c / 255 for c in colour]
+        linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in parts]
+        return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+    light, dark = sorted((luminance(one), luminance(other)), reverse=True)
+    return (light + 0.05) / (dark + 0.05)
+
+
+def test_stop_keeps_what_stands(answered: Visitor, served: Served) -> None:
+    v = answered
+    v.click("#affect-new")
+    v.until("!document.querySelector('#affect-chat .message')")
+    served.turns.step_s = 0.5
+    v.write("take your time")
+    v.until("document.querySelector('.reasoning ul.claims li a.cite')")
+    v.click("#affect-box .stop-button")
+    v.until(f"document.querySelector('#affect-chat').innerText.includes('Stopped') && {IDLE}")
+    assert served.turns.n_closed == 1
+    served.turns.step_s = 0.05
+
+
+def test_help_stays_on_the_page(answered: Visitor) -> None:
+    v = answered
+    v.click("#affect-new")
+    v.until("!document.querySelector('#affect-chat .message')")
+    v.write("this is a crisis")
+    v.until("document.querySelector('#affect-card')?.innerText.includes('116 123')")
+    v.until(IDLE)
+    v.write("something else now")
+    v.until(ANSWERED)
+    assert v.js("document.querySelector('#affect-card').innerText.includes('116 123')")
+
+
+def test_a_recording_of_the_camera_is_sent(answered: Visitor, served: Served) -> None:
+    v = answered
+    v.click("#affect-new")
+    v.until("!document.querySelector('#affect-chat .message')")
+    v.click("#affect-camera .label-wrap")
+    v.until("[...document.querySelectorAll('#affect-camera button')].some((b) => b.innerText.includes('Webcam'))")
+    v.js("[...document.querySelectorAll('#affect-camera button')].find((b) => b.innerText.includes('Webcam')).click()")
+    v.click("#affect-camera .capture-button")
+    v.until("document.querySelector('#affect-camera .capture-button').innerText.includes('Stop')")
+    time.sleep(1.5)
+    v.click("#affect-camera .capture-button")
+    v.until("document.querySelector('#affect-box .thumbnail-item')")
+    v.click("#affect-box .submit-button")
+    v.until(ANSWERED)
+    assert served.turns.asked[-1].attachments[0].kind == "video"
+    v.until("document.getElementById('clip').readyState >= 1")
+
+
+def test_deleting_is_asked_once_and_is_for_good(answered: Visitor, served: Served) -> None:
+    v = answered
+    n_before = len(served.store.recent(LOCAL_OWNER).items)
+    v.click("[data-delete]")
+    v.find("dialog[open]")
+    v.press("\ue00c")
+    v.until("!document.querySelector('dialog')")
+    assert len(served.store.recent(LOCAL_OWNER).items) == n_before
+    v.click("[data-delete]")
+    v.click("dialog button[value=yes]")
+    v.until("document.querySelector('#affect-status').innerText.includes('deleted')")
+    assert len(served.store.recent(LOCAL_OWNER).items) == n_before - 1
+    v.click("[data-forget]")
+    v.click("dialog button[value=yes]")
+    v.until("document.querySelector('dialog[open]')?.innerText.includes('Before you begin')")
+    assert served.store.recent(LOCAL_OWNER).items == ()
+
+
+def test_nothing_was_fetched_from_elsewhere_and_nothing_broke(answered: Visitor, served: Served) -> None:
+    assert requested_hosts(answered.session) == {f"127.0.0.1:{served.port}"}
+    wrong = [e["message"] for e in answered.session.get_log("browser") if e["level"] == "SEVERE"]
+    # The box's small preview may still be loading when its file was taken over and deleted.
+    assert [m for m in wrong if "/gradio_api/file=" not in m] == []
+
+
+def test_who_does_not_agree_is_let_go(answered: Visitor, tmp_path: Path) -> None:
+    v = answered
+    v.click("dialog button[value='']")
+    v.until("document.body.innerText.includes('Nothing was sent')")
+    assert not v.js("Boolean(document.querySelector('#affect-box'))")
