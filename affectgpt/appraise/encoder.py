@@ -8,6 +8,7 @@ not known by name, so that each file's SHA-256 is demanded.
 from __future__ import annotations
 
 import hashlib
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -126,17 +127,26 @@ def find_encoder() -> Path:
     return Path(spec.submodule_search_locations[0]) / "model"
 
 
-@lru_cache(maxsize=4)
 def load_encoder(dtype: str = "float32", tuned: Literal["default", "permissive"] | None = None) -> Encoder:
     """The encoder of the installed wheel, loaded once: as published, or tuned by the update of a shipped set.
 
-    `dtype` bfloat16 is for speed.
+    `dtype` bfloat16 is for speed. Threads that ask at once get the same one.
 
     Raises:
         MissingDependency: the wheel is not installed.
         ModelError: its files are not the ones this package was made with, or the update is missing or damaged.
     """
+    with _loading:
+        return _loaded(dtype, tuned)
+
+
+@lru_cache(maxsize=4)
+def _loaded(dtype: str, tuned: Literal["default", "permissive"] | None) -> Encoder:
     return Encoder(find_encoder(), dtype, load_update(tuned == "permissive") if tuned else None)
+
+
+_loading = threading.Lock()
+"""Names of transformers cannot be imported by two threads at once: the later one finds half a module."""
 
 
 def _check_files(folder: Path) -> None:

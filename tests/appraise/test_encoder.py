@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -76,3 +78,16 @@ def test_a_file_that_is_missing_or_was_changed_is_refused(tmp_path: Path, name: 
         handle.write(b" ")
     with pytest.raises(ModelError, match="not the file"):
         Encoder(tmp_path)
+
+
+@pytest.mark.slow
+def test_threads_that_ask_at_once_get_one_encoder() -> None:
+    code = (
+        "from concurrent.futures import ThreadPoolExecutor\n"
+        "from affectgpt.appraise.encoder import load_encoder\n"
+        "with ThreadPoolExecutor(8) as pool:\n"
+        "    found = list(pool.map(lambda _: load_encoder(), range(8)))\n"
+        "assert len(set(map(id, found))) == 1"
+    )
+    # A process of its own: here everything is imported already, and that is where threads got into each other's way.
+    subprocess.run([sys.executable, "-c", code], check=True)
