@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import aclosing, asynccontextmanager, contextmanager
+from contextlib import aclosing, asynccontextmanager
 from contextvars import copy_context
 from dataclasses import dataclass, replace
 from functools import partial
@@ -29,6 +29,7 @@ from affectgpt.safety import Finding, Screen, gravest, help_card, replacement
 from serve.composing import LoopGuard, ThoughtFilter, conclusion, key_observations, reply_prompt, setting_note
 from serve.events import Carded, Ended, Event, Observed, Reasoned, Said, Sensed, Staged, TurnRequest
 from serve.gating import ReplyGate
+from serve.naming import named, nameless, naming
 from serve.perceiver import Perceiver
 from serve.settings import ServeSettings
 from serve.watching import Watched, watching
@@ -157,9 +158,9 @@ class TurnService:
         async with watching(sense) as sensing:
             async for stage in sensing:
                 yield stage
-            with _naming(request):
+            with naming(request):
                 senses = sensing.result()
-        senses = replace(senses, failures={m: _named(why, request) for m, why in senses.failures.items()})
+        senses = replace(senses, failures={m: named(why, request) for m, why in senses.failures.items()})
         if request.attachments and senses.transcript is not None:
             heard = await self._look("\n".join(u.text for u in senses.transcript.utterances))
             if heard is not None and heard.stops:
@@ -174,7 +175,7 @@ class TurnService:
         async with self._concluding(agent, senses) as concluding:
             async for stage in concluding:
                 yield stage
-        course.outcome = _nameless(concluding.result(), request)
+        course.outcome = nameless(concluding.result(), request)
         course.count(course.outcome.completion)
         if rest := conclusion(course.outcome):
             yield Reasoned(rest)
@@ -269,32 +270,6 @@ def clip_and_words(request: TurnRequest, settings: ServeSettings) -> tuple[Path 
         sampling=Sampling(max_tokens=settings.answer_tokens),
     )
     return (clips[0].path if clips else None), options
-
-
-def _named(text: str, request: TurnRequest) -> str:
-    """A text with the client's own names of its files where this server's paths stood."""
-    for attachment in request.attachments:
-        text = text.replace(str(attachment.path), attachment.name)
-    return text
-
-
-@contextmanager
-def _naming(request: TurnRequest) -> Iterator[None]:
-    """The same for what is raised."""
-    try:
-        yield
-    except AffectError as error:
-        error.what = _named(error.what, request)
-        error.args = (_named(str(error), request),)
-        raise
-
-
-def _nameless(outcome: Outcome, request: TurnRequest) -> Outcome:
-    """An outcome that does not tell where the clip lay."""
-    clips = [a for a in request.attachments if a.kind != "transcript"]
-    if outcome.clip is None or not clips:
-        return outcome
-    return replace(outcome, clip=replace(outcome.clip, path=Path(clips[0].name)))
 
 
 def _note(course: _Course, event: Event) -> None:

@@ -294,15 +294,24 @@ def _modalities(names: str) -> frozenset[Modality]:
 
 
 def takes(*groups: type[Any]) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """A command whose options are the fields of these dataclasses; it is called with one instance of each, in order."""
+    """A command whose options are the fields of these dataclasses; it is called with one instance of each, in order.
+
+    One whose first parameter is `ctx` is given typer's context before them.
+    """
     fields = {group: [f.name for f in dataclasses.fields(group)] for group in groups}
 
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
         @functools.wraps(command)
         def call(**values: Any) -> None:
-            command(*(group(**{name: values[name] for name in names}) for group, names in fields.items()))
+            given = [values["ctx"]] if context else []
+            command(*given, *(group(**{name: values[name] for name in names}) for group, names in fields.items()))
 
-        parameters = [parameter for group in groups for parameter in _parameters(group)]
+        context = [
+            inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, annotation=typer.Context)
+            for name in inspect.signature(command).parameters
+            if name == "ctx"
+        ]
+        parameters = [*context, *(parameter for group in groups for parameter in _parameters(group))]
         call.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
         call.__annotations__ = {p.name: p.annotation for p in parameters}
         return call

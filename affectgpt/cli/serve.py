@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
 from affectgpt.cli import keys
-from affectgpt.cli.flags import remember_debug
+from affectgpt.cli.flags import remember_debug, takes
 from affectgpt.cli.plain import plain
 from affectgpt.cli.progress import open_display
 
@@ -24,19 +25,20 @@ _WHERE = "Where it listens, and to whom"
 _KEPT = "What is kept, and for how long"
 
 
-@app.callback()
-def serve(
-    ctx: typer.Context,
+@dataclasses.dataclass(frozen=True, slots=True)
+class ServeFlags:
+    """Every option of `affectgpt serve`; None leaves it to the environment and the default."""
+
     host: Annotated[
         str | None, typer.Option("--host", metavar="ADDRESS", help="127.0.0.1 unless told.", rich_help_panel=_WHERE)
-    ] = None,
+    ] = None
     port: Annotated[
         int | None, typer.Option("--port", metavar="N", help="8000 unless told; 0: a free one.", rich_help_panel=_WHERE)
-    ] = None,
+    ] = None
     keys_file: Annotated[
         Path | None,
         typer.Option("--keys", metavar="FILE", help="The file of hashed API keys.", rich_help_panel=_WHERE),
-    ] = None,
+    ] = None
     context: Annotated[
         Literal["workplace", "education"] | None,
         typer.Option(
@@ -44,7 +46,7 @@ def serve(
             help="A place where face and voice must not be read for emotion (EU AI Act, Art. 5(1)(f)): words only.",
             rich_help_panel=_WHERE,
         ),
-    ] = None,
+    ] = None
     allow_host: Annotated[
         list[str] | None,
         typer.Option(
@@ -53,33 +55,31 @@ def serve(
             help="Media may be fetched from there.",
             rich_help_panel=_WHERE,
         ),
-    ] = None,
+    ] = None
     local_only: Annotated[
         bool | None,
         typer.Option(
             "--local-only", help="Refuse settings by which anything leaves this machine.", rich_help_panel=_WHERE
         ),
-    ] = None,
-    page: Annotated[
-        bool | None, typer.Option("--page/--no-page", help="The chat page.", rich_help_panel=_WHERE)
-    ] = None,
+    ] = None
+    page: Annotated[bool | None, typer.Option("--page/--no-page", help="The chat page.", rich_help_panel=_WHERE)] = None
     engine: Annotated[
         Literal["auto", "local", "http", "echo"] | None,
         typer.Option("--engine", help="A model here, a server, or a canned answer.", rich_help_panel=_WHO),
-    ] = None,
+    ] = None
     base_url: Annotated[
         str | None,
         typer.Option("--base-url", metavar="URL", help="An OpenAI-compatible server.", rich_help_panel=_WHO),
-    ] = None,
+    ] = None
     api_key: Annotated[
         str | None, typer.Option("--api-key", metavar="KEY", help="That server's key.", rich_help_panel=_WHO)
-    ] = None,
+    ] = None
     launch: Annotated[
         bool | None, typer.Option("--launch", help="Start a vLLM server, and stop it again.", rich_help_panel=_WHO)
-    ] = None,
+    ] = None
     model: Annotated[
         str | None, typer.Option("--model", metavar="NAME", help="Writes the replies.", rich_help_panel=_WHO)
-    ] = None,
+    ] = None
     adapter: Annotated[
         str | None,
         typer.Option(
@@ -88,52 +88,44 @@ def serve(
             help="Writes the explanations: a folder, or a server's name for one.",
             rich_help_panel=_WHO,
         ),
-    ] = None,
+    ] = None
     whisper: Annotated[
         str | None, typer.Option("--whisper", metavar="MODEL", help="Recognises the words.", rich_help_panel=_WHO)
-    ] = None,
+    ] = None
     database: Annotated[
         str | None,
         typer.Option("--database", metavar="URL", help="Conversations: a SQLAlchemy URL.", rich_help_panel=_KEPT),
-    ] = None,
+    ] = None
     retain: Annotated[
         bool | None,
         typer.Option("--retain", help="Keep uploads after the answer, until --ttl is over.", rich_help_panel=_KEPT),
-    ] = None,
+    ] = None
     ttl: Annotated[
         float | None,
         typer.Option("--ttl", metavar="S", help="Seconds until whatever was uploaded goes.", rich_help_panel=_KEPT),
-    ] = None,
-    debug: Annotated[
-        bool, typer.Option("--debug", help="Show the traceback of an error.", callback=remember_debug)
-    ] = False,
-) -> None:
+    ] = None
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.", callback=remember_debug)] = (
+        False
+    )
+
+    def given(self) -> dict[str, object]:
+        """The same by the names of the settings."""
+        names = {"keys_file": "keys", "ttl": "ttl_s"}
+        values = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name != "debug"}
+        values["allow_host"] = tuple(self.allow_host) if self.allow_host else None
+        return {names.get(name, name): value for name, value in values.items()}
+
+
+@app.callback()
+@takes(ServeFlags)
+def serve(ctx: typer.Context, flags: ServeFlags) -> None:
     """Serve the API and the chat page. Every option is also a variable: AFFECTGPT_SERVE_PORT and so on."""
     if ctx.invoked_subcommand is not None:
         return
+    from serve.running import open_server
     from serve.settings import read_settings
 
-    settings = read_settings(
-        host=host,
-        port=port,
-        keys=keys_file,
-        context=context,
-        allow_host=tuple(allow_host) if allow_host else None,
-        local_only=local_only,
-        page=page,
-        engine=engine,
-        base_url=base_url,
-        api_key=api_key,
-        launch=launch,
-        model=model,
-        adapter=adapter,
-        whisper=whisper,
-        database=database,
-        retain=retain,
-        ttl_s=ttl,
-    )
-    from serve.running import open_server
-
+    settings = read_settings(**flags.given())
     with open_display(silent=False) as progress:
         address, run = open_server(settings, progress)
     typer.echo(f"affectgpt serves at {plain(address)}", err=True)
