@@ -62,7 +62,7 @@ class Examination:
     flips: int = 200
     pairs: int = 100
     answer_tokens: int = 640
-    batch_size: int = 24
+    batch_size: int = 8
     dtype: str = "float32"
     threads: int | None = None
     model: str | None = None

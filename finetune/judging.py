@@ -37,8 +37,8 @@ class Judged:
     citation what that channel is read as, else on the shortlist. Of `n_clear` channels that are read as a feeling,
     `n_clear_told` are told so with a citation.
     `slips` are sentences of the interpretation that are wrong though no claim counts them: a channel called unknown
-    that was read, channels that agree and do not, a whole that is not the label, a close second called far, a firm
-    reading called unsure, the same sentence twice.
+    that was read, one weighed that was not, channels that agree and do not, a whole that is not the label, a close
+    second called far, a firm reading called unsure, the same sentence twice.
     `n_weighed` of the `n_channels` that gave evidence are cited in the interpretation; `has_conflict` where the prompt
     tells of a conflict, `names_conflict` where the interpretation does.
     """

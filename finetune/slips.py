@@ -89,9 +89,11 @@ def _slips_of(s: str, conclusion: Conclusion, appraisal: Appraisal | None) -> It
     channels = {m for m, words in _CHANNEL_WORDS.items() if words.search(s)}
     if channels and channels <= tops.keys() and _ABSENT.search(s):
         yield f"{' and '.join(sorted(channels))} was read"
+    if tops and (unread := channels - tops.keys()) and _ABSENT.search(s) is None:
+        yield f"{' and '.join(sorted(unread))} was not read"
     if _MODEST.search(s) and conclusion.confidence >= FIRM:
         yield f"the confidence is {conclusion.confidence:.1f}"
-    if _ALIKE.search(s) and _DENIED.search(s) is None and len({tops.get(m, "unknown") for m in channels}) > 1:
+    if _ALIKE.search(s) and _DENIED.search(s) is None and len({tops[m] for m in channels & tops.keys()}) > 1:
         yield "the channels differ"
     if _WHOLE.search(s) and not citations(s) and (other := named_labels(s) - {conclusion.label, "neutral"}):
         yield f"the label is {conclusion.label or CANNOT_TELL}, not {min(other)}"

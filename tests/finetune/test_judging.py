@@ -119,6 +119,7 @@ def test_what_a_stranger_would_stumble_over_is_told() -> None:
         ("The face speaks clearly [F1].", "said twice"),
         ("The confidence in this is low.", "the confidence is 0.5"),
         ("The face and the words agree.", "the channels differ"),
+        ("The voice fits what the face shows.", "voice was not read"),
         ("The person seems astonished.", f"the label is {label}, not surprised"),
     ):
         text = made.answer.replace("The words are plain [S1].", f"The words are plain [S1]. {said}")
