@@ -48,6 +48,8 @@ ELISIONS = frozenset(("c", "d", "j", "l", "m", "n", "s", "t", "qu", "jusqu", "lo
 _SPELLED = 4
 """So many single letters in a row are words written apart."""
 _LONGEST_SPELLED = 16
+_LONGEST_WORD = 80
+"""What is longer is no word of any rule; its beginning stands for it, so that a text without spaces costs no more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,7 +156,8 @@ def _split(token: str, start: int, end: int, comma: bool) -> list[Word]:
     if rest and head in ELISIONS:
         middle = min(start + len(head) + 1, end)
         return [Word((head,), start, middle, comma), *_split(rest, middle, end, False)]
-    return [Word(_forms(token), start, end, comma)]
+    forms = _forms(token) if len(token) <= _LONGEST_WORD else (token[:_LONGEST_WORD],)
+    return [Word(forms, start, end, comma)]
 
 
 @lru_cache(maxsize=16384)
