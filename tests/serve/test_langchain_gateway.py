@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import os
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, Literal
 
 import openai
@@ -262,3 +266,38 @@ def test_no_key_of_openai_leaves_for_a_gateway() -> None:
     )
     told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split("\n")
     assert told[:2] == ["none none http://127.0.0.1:8000/v1/", "agpt_mine given"]
+
+
+# ---------------------------------------------------------------- the example
+
+
+def example(repo: Path, *args: str) -> str:
+    env = {**os.environ, "AFFECTGPT_ENGINE": "echo"}
+    command = [sys.executable, "-W", "error", str(repo / "examples" / "langchain_agent.py"), *args]
+    return subprocess.run(command, capture_output=True, text=True, check=True, env=env, cwd=repo).stdout
+
+
+@pytest.mark.slow
+def test_the_example_shows_what_a_model_would_be_told(repo: Path) -> None:
+    told = example(repo)
+    assert told.startswith("Label: ")
+    assert "AU12" in told
+
+
+@pytest.mark.slow
+def test_the_example_runs_with_a_model_that_calls_tools(repo: Path, server: Behind) -> None:
+    wanted = {"name": "explain_clip", "arguments": '{"path": "astronaut_smile.mp4"}'}
+    server.words, server.tool_calls = [], [{"id": "call-1", "type": "function", "function": wanted}]
+
+    def answer_next() -> None:
+        while not server.asked:
+            time.sleep(0.1)
+        time.sleep(1.0)  # it answered long ago, and the clip is being read
+        server.words, server.tool_calls = ["She smiles [F1]."], None
+
+    thread = threading.Thread(target=answer_next, daemon=True)
+    thread.start()
+    told = example(repo, "How is she?", "--base-url", server.url, "--model", "base")
+    assert told.startswith("-> explain_clip {'path': 'astronaut_smile.mp4'}\nLabel: ")
+    assert told.strip().endswith("She smiles [F1].")
+    assert [m["role"] for m in server.asked[1]["messages"]] == ["user", "assistant", "tool"]
