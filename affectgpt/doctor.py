@@ -260,6 +260,7 @@ def _language_model() -> Iterator[Finding]:
     worst = State.ABSENT if server else State.BROKEN
     well = State.OK if state != "missing" else worst
     yield Finding("models", embedded.MODEL_ID, well, told, "Apache-2.0", "" if state != "missing" else embedded.REMEDY)
+    yield from _adapter()
     yield _whisper()
     key = "with a key" if os.environ.get("OPENAI_API_KEY") else "without a key"
     if server:
@@ -270,6 +271,23 @@ def _language_model() -> Iterator[Finding]:
         yield Finding(
             "models", "server", State.ABSENT, "OPENAI_BASE_URL is not set", remedy="set it, or give --base-url"
         )
+
+
+def _adapter() -> Iterator[Finding]:
+    """The adapter that comes with this package, and the terms of what it was trained on."""
+    from affectgpt.engines import adapter
+
+    folder = adapter.shipped()
+    if folder is None:
+        return
+    try:
+        manifest = adapter.read_manifest(folder)
+    except AffectError as error:
+        yield Finding("models", "adapter", State.BROKEN, error.what, remedy=error.remedy or "")
+        return
+    terms = manifest.notes.get("licence") or {}
+    told = "; ".join(f"{source} {licence}" for source, licence in sorted(terms.items()))
+    yield Finding("models", f"adapter {manifest.id}", State.OK, "trained on rows made of data under:", told)
 
 
 def _whisper() -> Finding:

@@ -92,6 +92,7 @@ def notes_of(recipe: Recipe, run: Run, revision: str | None) -> dict[str, Any]:
     decided = {k: v for k, v in as_row(recipe).items() if k not in ("model", "data", "out", "start_from")}
     return {
         "recipe": decided,
+        "licence": _licences(Path(recipe.data).expanduser()),
         "base_revision": revision or recipe.revision,
         **{key: run.notes.get(key) for key in told},
     }
@@ -218,6 +219,15 @@ def _tidy_config(path: Path, recipe: Recipe) -> None:
     place = models.resolve(recipe.model)[1]
     row["base_model_name_or_path"] = place if isinstance(place, str) else None
     path.write_text(json.dumps(row, indent=2) + "\n", "utf-8")
+
+
+def _licences(data: Path) -> dict[str, str]:
+    """Each source of the rows with its terms, as the rows' card tells; empty where they came without one."""
+    try:
+        told = json.loads((data / "card.json").read_text("utf-8"))["licences"]
+        return {str(source): str(terms) for source, terms in told.items()}
+    except (OSError, ValueError, LookupError, AttributeError, TypeError):
+        return {}
 
 
 def _copy_data_card(data: Path, folder: Path) -> None:
