@@ -9,10 +9,10 @@ PYTEST_ARGS ?=
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup explain test test-slow check bench bench-au bench-clips adapter appraisers conformal
+.PHONY: help setup explain serve test test-slow check bench bench-au bench-clips bench-serve adapter appraisers conformal vllm vllm-setup
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: ## prepare .venv, and nothing else
 	@py="$(PYTHON)"; if [ -z "$$py" ]; then \
@@ -21,6 +21,17 @@ setup: ## prepare .venv, and nothing else
 
 explain: setup ## explain a clip: make explain CLIP=path
 	@$(BIN)/affectgpt explain "$(CLIP)"
+
+SERVE_ARGS ?=
+serve: vllm-setup ## vLLM, the gateway and the chat page: make serve SERVE_ARGS='--port 8000'
+	@$(BIN)/affectgpt serve --launch $(SERVE_ARGS)
+
+vllm-setup: setup ## prepare serve/vllm/.venv with vLLM: about 2 GB for a CPU, some 8 GB for CUDA
+	@$(BIN)/python serve/vllm/set_up.py
+
+VLLM_ARGS ?=
+vllm: vllm-setup ## start vLLM alone with the default model and adapter: make vllm VLLM_ARGS='--port 8000'
+	@$(BIN)/python -m serve.foreground $(VLLM_ARGS)
 
 test: setup ## the fast tests
 	@$(BIN)/python -m pytest -m "not slow" $(PYTEST_ARGS)
@@ -41,6 +52,10 @@ bench: setup ## speed and memory, printed as JSON
 	@$(BIN)/python tests/bench/bench_appraisers.py
 	@$(BIN)/python tests/bench/bench_data.py
 	@$(BIN)/python tests/bench/bench_training.py
+
+bench-serve: vllm-setup ## vLLM against transformers and peft, then the gateway under load, printed as JSON
+	@$(BIN)/python tests/bench/bench_serve.py
+	@$(BIN)/python tests/bench/load_serve.py
 
 bench-au: setup ## action units against posed emotions, printed as JSON; needs the shared recordings
 	@$(BIN)/python tests/bench/bench_au.py
