@@ -81,8 +81,17 @@ def create_app(settings: ServeSettings | None = None, parts: Parts | None = None
     if parts.store is not None and settings.page:
         from serve.web.page import mount
 
+        _claim_api(app)
         return mount(app, turns, parts.store, settings, intake=parts.intake, gate=gate)
     return app
+
+
+def _claim_api(app: FastAPI) -> None:
+    """What is unknown below /v1 is answered here: the page, mounted at the root, would take it for its own."""
+
+    @app.api_route("/v1/{path:path}", methods=["GET", "POST", "PUT", "PATCH", "DELETE"], include_in_schema=False)
+    async def unknown(path: str) -> None:
+        raise ApiError(f"nothing at /v1/{path[:80]}", "see /docs", status=404)
 
 
 def _models_router(doors: Doors) -> APIRouter:

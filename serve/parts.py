@@ -10,13 +10,16 @@ from typing import Any
 import httpx
 from pydantic import SecretStr
 
-from affectgpt.agent import Progress, quiet
+from affectgpt.agent import AffectAgent, Progress, quiet
+from affectgpt.agent import Parts as AgentParts
+from affectgpt.appraise.panel import Panel
 from affectgpt.engines.echo import EchoEngine
 from affectgpt.engines.embedded import cache_root
 from affectgpt.engines.engine import Engine, EngineOptions, open_engine
 from affectgpt.errors import EngineError, EngineUnreachable, OptionError
 from affectgpt.perceive.speech import Transcriber
 from affectgpt.perceive.whisper import find_whisper, open_whisper
+from affectgpt.readers import AgentOptions, SpeechOptions
 from affectgpt.safety import Screen
 from affectgpt.workers import Limits, MediaCache, WorkerPool
 from serve.intake import FolderIntake, Intake
@@ -60,6 +63,13 @@ class Parts:
         writer, intake = LocalWriter(engine), FolderIntake(settings.max_upload_bytes)
         return cls(Crew(writer, writer, perceiver or ThreadPerceiver(), Screen()), intake, closing=[intake.close])
 
+    def warm(self, progress: Progress = quiet) -> None:
+        """Appraise a sentence, so that the first turn does not wait for the heads and their encoder to load."""
+        progress("appraise", None)
+        alone = AgentOptions(speech=SpeechOptions(text="I am glad that you are here."))
+        AffectAgent(None, alone, parts=AgentParts(appraiser=self.crew.appraiser)).explain(None)
+        progress("appraise", 1.0)
+
     async def close(self) -> None:
         """Let go of everything."""
         while self.closing:
@@ -94,7 +104,7 @@ def open_parts(settings: ServeSettings, progress: Progress = quiet) -> Parts:
             if isinstance(left := ending(), Coroutine):
                 left.close()  # nothing was asked over its connections yet
         raise
-    crew = Crew(explainer, replier, perception, Screen())
+    crew = Crew(explainer, replier, perception, Screen(), Panel(settings.permissive))
     return Parts(crew, uploads, upstream, store, transcriber, tracing, closing, [uploads.keep_swept])
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 from collections.abc import Callable
 from typing import Final
@@ -36,7 +37,13 @@ def open_server(settings: ServeSettings, progress: Progress = quiet) -> tuple[st
         )
     listening = _listen(settings.host, settings.port)
     try:
-        app = create_app(settings, open_parts(settings, progress))
+        parts = open_parts(settings, progress)
+        try:
+            parts.warm(progress)
+            app = create_app(settings, parts)
+        except BaseException:
+            asyncio.run(parts.close())
+            raise
     except BaseException:
         listening.close()
         raise

@@ -65,7 +65,7 @@ def test_keys_are_made_below_it(tmp_path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("sign", [signal.SIGINT, signal.SIGTERM])
 def test_it_serves_until_a_signal_comes(sign: signal.Signals, tmp_path: Path) -> None:
-    env = {**os.environ, "XDG_CACHE_HOME": str(tmp_path), "AFFECTGPT_SERVE_PAGE": "false", "AFFECTGPT_SERVE_PORT": "0"}
+    env = {**os.environ, "XDG_CACHE_HOME": str(tmp_path), "AFFECTGPT_SERVE_PORT": "0"}
     words = [*COMMAND, "--engine", "echo", "--database", "memory"]
     with subprocess.Popen(words, stderr=subprocess.PIPE, text=True, env=env) as server:
         try:
@@ -75,6 +75,8 @@ def test_it_serves_until_a_signal_comes(sign: signal.Signals, tmp_path: Path) ->
             asked = {"model": "affectgpt", "messages": [{"role": "user", "content": "I am so tired."}]}
             answer = httpx.post(f"{url}/v1/chat/completions", json=asked, timeout=120)
             assert answer.json()["ai_generated"] is True
+            assert "text/html" in httpx.get(f"{url}/", timeout=60).headers["content-type"]
+            assert httpx.get(f"{url}/v1/nothing").json()["error"]["type"] == "not_found_error"
             server.send_signal(sign)
             assert server.wait(30) in (0, 130, -sign)
         finally:

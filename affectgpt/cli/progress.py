@@ -21,6 +21,7 @@ STAGE_WORDS = {
     "voice": "reading the voice",
     "speech": "finding the words",
     "tell": "telling",
+    "appraise": "appraising",
     "model": "loading the model",
     "answer": "asking the model",
     "check": "checking claims",
