@@ -23,7 +23,7 @@ from finetune.observed import read_appraisal, read_observations
 from finetune.rows import Row
 from finetune.slips import count_feelings, find_slips, names_conflict
 
-__all__ = ["Judged", "distinct_2", "judge", "summarise"]
+__all__ = ["Judged", "distinct_2", "judge", "summarise", "word_pairs"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,8 +136,13 @@ def distinct_2(texts: Sequence[str]) -> float:
     Li et al. 2016 (arXiv 1510.03055), over words instead of tokens. It falls as more texts are looked at: compare sets
     of one size.
     """
-    pairs = [pair for text in texts for pair in pairwise(text.lower().split())]
+    pairs = [pair for text in texts for pair in word_pairs(text)]
     return _share(len(set(pairs)), len(pairs))
+
+
+def word_pairs(text: str) -> list[tuple[str, str]]:
+    """Neighbouring words of a text, lower case."""
+    return list(pairwise(text.lower().split()))
 
 
 def summarise(judged: Sequence[Judged]) -> dict[str, float]:

@@ -367,3 +367,16 @@ def test_the_examination_asks_a_judge_where_there_is_one(data: Path, sealed: Pat
     assert report["pairs"]["judge"] == "writer:composer"
     assert len((sealed.parent / "examination" / "pairs.jsonl").read_text().splitlines()) == 4
     assert "each in both orders" in page(report)
+
+
+def test_variety_is_set_beside_the_composers_with_a_standard_error_that_holds_it() -> None:
+    composed = [Case(judge(row, Completion(row.answer, "", "", "", ""))) for row in rows()[:12]]
+    stiff = [replace(c, judged=replace(c.judged, interpretation="The face shows joy.")) for c in composed]
+    figures = measure({"adapter": stiff, "composer": composed}, 20)["all"]
+    ours = {f["name"]: f for f in figures["adapter"]}
+    assert ours["distinct-2"]["value"] == pytest.approx(3 / 36)
+    assert ours["distinct-2"]["met"] is False
+    less = ours["distinct-2 less the composer's"]
+    assert less["value"] == pytest.approx(ours["distinct-2"]["value"] - ours["distinct-2"]["aim"])
+    assert less["low"] < less["value"] < less["high"] < 0
+    assert "distinct-2 less the composer's" not in {f["name"] for f in figures["composer"]}
