@@ -17,6 +17,7 @@ from fastapi import Request
 from fastapi.responses import JSONResponse, Response
 from sse_starlette import EventSourceResponse, ServerSentEvent
 
+from affectgpt.engines.http import unmarked
 from affectgpt.errors import EngineError
 from affectgpt.safety import Finding, Screen, gravest, help_card, replacement
 from serve.doors import Doors
@@ -49,6 +50,7 @@ async def pass_on(doors: Doors, request: Request, body: Document) -> Response:
     screen = doors.turns.crew.screen
     finding = gravest(await asyncio.to_thread(screen.user, _last_words(body)))
     asked = {name: value for name, value in body.items() if name not in _OWN}
+    asked["messages"] = [_unmarked(message) for message in body["messages"]]
     if finding is not None and finding.level != "note":
         doors.observer.count_screened("user", finding.risk)
     if finding is not None and finding.stops:
@@ -80,6 +82,14 @@ def _last_words(body: Document) -> str:
         if isinstance(message, dict) and message.get("role") == "user":
             words = "\n".join(str(part.get("text", "")) for part in parts)
     return words
+
+
+def _unmarked(message: Document) -> Document:
+    """The message without turn marks in its words: one of vLLM's refuses the whole request."""
+    content = message.get("content")
+    if isinstance(content, list):
+        return {**message, "content": [{**p, "text": unmarked(str(p["text"]))} if "text" in p else p for p in content]}
+    return {**message, "content": unmarked(content)} if isinstance(content, str) else message
 
 
 class _Gates:
