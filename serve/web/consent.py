@@ -97,7 +97,7 @@ _EXACT = {
 _AFTER_CONSENT = {"/gradio_api/upload"}
 
 _HEADERS = {
-    # Gradio's own page holds inline scripts and styles, compiles templates, and its recorders make workers out of blobs;
+    # Gradio's page holds inline scripts and styles and compiles templates, and its recorders make workers out of blobs;
     # everything stays on this origin.
     "content-security-policy": (
         "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval' blob:; style-src 'self' 'unsafe-inline'; "

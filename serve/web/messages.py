@@ -228,6 +228,9 @@ def _verdict(document: Mapping[str, Any]) -> list[str]:
     confidence = conclusion["confidence"] if conclusion else None
     if label and confidence:
         parts.append(html.escape(say("verdict.confidence", value=f"{confidence:.1f}")))
+    elif label and appraisal and label in appraisal["fused"]["probabilities"]:
+        share = appraisal["fused"]["probabilities"][label]
+        parts.append(html.escape(say("verdict.share", value=f"{share:.2f}")))
     told = []
     emotion_set = appraisal["emotion_set"] if appraisal else None
     if emotion_set:

@@ -21,6 +21,9 @@ from serve.web.updates import Updates, history_html, updates_of
 
 __all__ = ["Wiring"]
 
+MOST_PAGES = 10_000
+"""Open pages that are told apart; of those opened before them, a stream may be cut short."""
+
 Given = dict[Any, Any]
 """What was in the components that an event reads."""
 
@@ -32,6 +35,8 @@ class Wiring:
         self._handlers = handlers
         self._door = door
         self._parts = parts
+        self._showing: dict[str, int] = {}
+        self._n_shown = 0
 
     def connect(self, blocks: gr.Blocks) -> None:
         """Wire every event; none is an API of its own."""
@@ -43,7 +48,8 @@ class Wiring:
         reading = {p.conversation, p.modalities, p.words_only, p.person}
         blocks.load(self.arrive, None, **told)
         p.arrive.click(self.arrive, None, **told)
-        p.box.submit(self.send, {p.box, *reading}, **told)
+        # One may go to another conversation while this one is being answered; the handlers refuse two in one.
+        p.box.submit(self.send, {p.box, *reading}, trigger_mode="multiple", **told)
         p.box.stop(self.stop, p.conversation, None, queue=False, **quiet)
         p.chat.retry(self.retry, reading, **told)
         p.chat.edit(self.edit, reading, **told)
@@ -61,8 +67,8 @@ class Wiring:
 
     async def arrive(self, request: gr.Request) -> AsyncIterator[Updates]:
         """The page was opened, or the notice agreed to."""
-        async for view in self._handlers.arrive(self._person(request)):
-            yield self._updates(view)
+        async for updates in self._shown(self._handlers.arrive(self._person(request)), request):
+            yield updates
 
     async def send(self, given: Given, request: gr.Request) -> AsyncIterator[Updates]:
         """A message, with files."""
@@ -72,8 +78,9 @@ class Wiring:
         text = str(message.get("text") or "")
         yield {p.box: gr.update(value={"text": "", "files": []}, submit_btn=False, stop_btn=True)}
         person, choices = self._person(request), self._choices(given, request)
-        async for view in self._handlers.send(person, given[p.conversation], text, files, choices):
-            yield self._updates(view)
+        views = self._handlers.send(person, given[p.conversation], text, files, choices)
+        async for updates in self._shown(views, request):
+            yield updates
 
     async def stop(self, conversation: str | None, request: gr.Request) -> None:
         """Stop the answer."""
@@ -116,11 +123,12 @@ class Wiring:
 
     async def open(self, event: EventData, request: gr.Request) -> AsyncIterator[Updates]:
         """A conversation of the history."""
-        async for view in self._handlers.open(self._person(request), str(event.value)):
-            yield self._updates(view)
+        async for updates in self._shown(self._handlers.open(self._person(request), str(event.value)), request):
+            yield updates
 
     async def blank(self, request: gr.Request) -> Updates:
         """A new conversation."""
+        self._take_over(request)
         return self._updates(await self._handlers.blank(self._person(request)))
 
     async def search(self, query: str, conversation: str | None, request: gr.Request) -> str:
@@ -134,12 +142,32 @@ class Wiring:
 
     async def delete(self, conversation: str | None, request: gr.Request) -> Updates:
         """The conversation, for good."""
+        self._take_over(request)
         return self._updates(await self._handlers.delete(self._person(request), conversation or ""))
 
     async def _again(self, given: Given, place: int, text: str | None, request: gr.Request) -> AsyncIterator[Updates]:
         person, choices = self._person(request), self._choices(given, request)
-        async for view in self._handlers.again(person, given[self._parts.conversation], place, text, choices):
-            yield self._updates(view)
+        views = self._handlers.again(person, given[self._parts.conversation], place, text, choices)
+        async for updates in self._shown(views, request):
+            yield updates
+
+    async def _shown(self, views: AsyncIterator[View], request: gr.Request) -> AsyncIterator[Updates]:
+        """Views as updates, for as long as this page shows nothing newer: what was left goes on, but out of sight."""
+        page = self._take_over(request)
+        mine = self._showing[page]
+        async for view in views:
+            if self._showing.get(page) == mine:
+                yield self._updates(view)
+
+    def _take_over(self, request: gr.Request) -> str:
+        """From now on this page shows what is done last."""
+        page = request.session_hash or ""
+        self._n_shown += 1
+        self._showing.pop(page, None)
+        self._showing[page] = self._n_shown
+        while len(self._showing) > MOST_PAGES:
+            del self._showing[next(iter(self._showing))]
+        return page
 
     def _updates(self, view: View, *, opens: bool = False) -> Updates:
         return updates_of(self._parts, view, opens=opens)
