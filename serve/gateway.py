@@ -21,11 +21,14 @@ from serve.explain_api import explain_router
 from serve.failures import add_handlers
 from serve.history_api import history_router
 from serve.keys import KeyRing
+from serve.mcp_api import add_mcp
 from serve.observing import ObservedTurns, Observer
 from serve.openai_form import ApiError
 from serve.parts import Parts, open_parts
 from serve.settings import ServeSettings, read_settings
 from serve.speech_api import speech_router
+from serve.store import Store
+from serve.store.database import StoreError
 
 __all__ = ["Parts", "create_app"]
 
@@ -71,12 +74,13 @@ def create_app(settings: ServeSettings | None = None, parts: Parts | None = None
     )
     app.state.doors = doors
     add_handlers(app)
-    for router in (chat_router(doors), explain_router(doors), _models_router(doors), _state_router(doors)):
+    for router in (chat_router(doors), explain_router(doors), _models_router(doors), _state_router(doors, parts.store)):
         app.include_router(router)
     app.include_router(speech_router(doors, parts.transcriber))
     app.include_router(_uploads_router(doors))
     if parts.store is not None:
         app.include_router(history_router(parts.store, gate))
+    add_mcp(app, doors)
     observer.install(app, gate, turns)
     if parts.store is not None and settings.page:
         from serve.web.page import mount
@@ -134,7 +138,7 @@ def _uploads_router(doors: Doors) -> APIRouter:
     return router
 
 
-def _state_router(doors: Doors) -> APIRouter:
+def _state_router(doors: Doors, store: Store | None) -> APIRouter:
     router = APIRouter(tags=["state"])
 
     @router.get("/health", summary="Whether the process is alive")
@@ -152,6 +156,8 @@ def _state_router(doors: Doors) -> APIRouter:
         try:
             if doors.upstream is not None:
                 await doors.upstream.models(timeout_s=2.0)
+            if store is not None and not await asyncio.to_thread(store.is_ready):
+                raise StoreError("the database does not answer", "see whether it runs")
         except AffectError as error:
             return JSONResponse({"status": "waiting", "why": str(error)}, 503, {"Retry-After": "5"})
         return JSONResponse({"status": "ready", "model": doors.turns.model, "turns": doors.turns.n_running})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -27,7 +28,7 @@ from serve.perceiver import Perceiver, ThreadPerceiver
 from serve.perception import Perception, warm_readers
 from serve.remote import Remote
 from serve.settings import ServeSettings
-from serve.store import Store, open_store
+from serve.store import Retention, Store, open_store
 from serve.tracing import Tracing, open_tracing
 from serve.turns import Crew
 from serve.uploads import UploadLimits, Uploads
@@ -38,6 +39,12 @@ __all__ = ["Parts", "open_parts"]
 
 Ending = Callable[[], object]
 """What lets go of a part; it may be a coroutine."""
+
+
+HEADER_BYTES = 1 << 30
+HEADER_SECONDS = 60.0
+"""Memory and time for looking at a file's header."""
+SWEEP_SECONDS = 60.0
 
 
 @dataclass(slots=True)
@@ -95,17 +102,18 @@ def open_parts(settings: ServeSettings, progress: Progress = quiet) -> Parts:
         store = open_store(
             "" if settings.database in (None, "memory") else str(settings.database),
             retain=settings.database != "memory",
+            retention=Retention(seconds=settings.history_days * 86400) if settings.history_days else None,
         )
         closing.append(store.close)
         transcriber = open_whisper(settings.whisper) if settings.whisper else find_whisper()
-        uploads, perception = _open_readers(settings, closing)
+        uploads, perception, upkeep = _open_readers(settings, closing)
     except BaseException:
         for ending in reversed(closing):
             if isinstance(left := ending(), Coroutine):
                 left.close()  # nothing was asked over its connections yet
         raise
     crew = Crew(explainer, replier, perception, Screen(), Panel(settings.permissive))
-    return Parts(crew, uploads, upstream, store, transcriber, tracing, closing, [uploads.keep_swept])
+    return Parts(crew, uploads, upstream, store, transcriber, tracing, closing, [*upkeep, store.keep_swept])
 
 
 def _open_writers(
@@ -152,25 +160,41 @@ def _open_upstream(settings: ServeSettings, base_url: str) -> tuple[Upstream, Up
     return upstream, UpstreamWriter(upstream, adapter, continues=is_vllm), UpstreamWriter(upstream, model)
 
 
-def _open_readers(settings: ServeSettings, closing: list[Ending]) -> tuple[Uploads, Perception]:
-    """Where files come in and what reads them; decoding happens in workers alone."""
+def _open_readers(
+    settings: ServeSettings, closing: list[Ending]
+) -> tuple[Uploads, Perception, list[Callable[[], Coroutine[Any, Any, None]]]]:
+    """Where files come in, what reads them, and their upkeep; decoding happens in workers alone.
+
+    Headers are checked in a worker of their own, so that a file is refused without waiting behind long readings, and
+    no reading outlives the file that it was read from.
+    """
     limits = Limits(settings.worker_memory_bytes, settings.worker_seconds)
     pool = WorkerPool(settings.n_workers, settings.queue_length, limits, warm=warm_readers)
     closing.append(pool.close)
-    perception = Perception(pool, MediaCache(cache_root() / "readings", settings.cache_bytes))
+    cache = MediaCache(cache_root() / "readings", settings.cache_bytes, settings.ttl_s)
+    perception = Perception(pool, cache)
     closing.append(perception.close)
+    headers = WorkerPool(1, settings.queue_length, Limits(HEADER_BYTES, HEADER_SECONDS))
+    closing.append(headers.close)
     uploads = Uploads(
         cache_root() / "uploads",
         UploadLimits(
             max_bytes=settings.max_upload_bytes, max_duration_s=settings.max_duration_s, max_pixels=settings.max_pixels
         ),
-        pool,
+        headers,
         ttl_s=settings.ttl_s,
         retain=settings.retain,
         remote=Remote(settings.allow_host) if settings.allow_host else None,
     )
+    uploads.forget = cache.forget
     closing.append(uploads.close)
-    return uploads, perception
+
+    async def keep_cache_swept() -> None:
+        while True:
+            await asyncio.sleep(SWEEP_SECONDS)
+            await asyncio.to_thread(cache.sweep)
+
+    return uploads, perception, [uploads.keep_swept, keep_cache_swept]
 
 
 def list_models(base_url: str, key: str | None, timeout_s: float = 10.0) -> list[dict[str, Any]]:

@@ -52,6 +52,7 @@ class ServeSettings(BaseSettings):
         None,
         description="Where conversations are kept: a SQLAlchemy URL, or `memory`.",
     )
+    history_days: float | None = Field(None, gt=0, description="Days after which conversations go; none: never.")
     allow_host: tuple[str, ...] = Field((), description="Hosts that media may be fetched from; without, none.")
     keys: Path | None = Field(None, description="The file of hashed API keys that callers must have.")
     page: bool = Field(True, description="Serve the chat page.")

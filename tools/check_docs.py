@@ -71,31 +71,33 @@ def check_cli(rest: str) -> Iterator[str]:
     except ValueError:
         words = rest.split()
     verb = words[0] if words and re.fullmatch(r"[a-z][\w-]*", words[0]) else ""
-    if verb and verb not in re.findall(r"[\w-]+", show_help("")):
+    if verb and verb not in re.findall(r"[\w-]+", show_help()):
         yield f"`affectgpt {verb}` is no command"
         return
-    nested = words[1] if len(words) > 1 and words[1] in subcommands(verb) else ""
+    path = (verb,) if verb else ()
+    while 0 < len(path) < len(words) and words[len(path)] in subcommands(*path):
+        path = (*path, words[len(path)])
     for word in words:
         flag = re.match(r"--[a-z][\w-]*", word)
-        if flag and not re.search(rf"(?<![\w-]){flag.group()}(?![\w-])", show_help(verb, nested)):
-            yield f"`{' '.join(filter(None, ('affectgpt', verb, nested)))}` has no {flag.group()}"
+        if flag and not re.search(rf"(?<![\w-]){flag.group()}(?![\w-])", show_help(*path)):
+            yield f"`{' '.join(('affectgpt', *path))}` has no {flag.group()}"
 
 
-def subcommands(verb: str) -> list[str]:
-    """Return the commands that a verb's help lists under that heading."""
-    _, _, listed = show_help(verb).partition("─ Commands ")
-    return re.findall(r"^│ ([a-z][\w-]*) ", listed, re.MULTILINE) if verb else []
+def subcommands(*path: str) -> list[str]:
+    """Return the commands that a command's help lists under that heading."""
+    _, _, listed = show_help(*path).partition("─ Commands ")
+    return re.findall(r"^│ ([a-z][\w-]*) ", listed, re.MULTILINE)
 
 
 @cache
-def show_help(verb: str, nested: str = "") -> str:
-    """Return the text of `affectgpt [verb [nested]] --help`."""
-    command = [Path(sys.executable).parent / "affectgpt", *filter(None, (verb, nested)), "--help"]
+def show_help(*path: str) -> str:
+    """Return the text of `affectgpt PATH… --help`."""
+    command = [Path(sys.executable).parent / "affectgpt", *path, "--help"]
     # A wide, plain terminal: rich would cut long flags and colour them.
     env = {"PATH": "/usr/bin:/bin", "HOME": str(Path.home()), "COLUMNS": "400", "NO_COLOR": "1", "TERM": "dumb"}
     asked = subprocess.run(command, capture_output=True, text=True, env=env, check=False)
     if asked.returncode:
-        raise SystemExit(f"`affectgpt {verb} --help` failed: {asked.stderr or asked.stdout}")
+        raise SystemExit(f"`affectgpt {' '.join(path)} --help` failed: {asked.stderr or asked.stdout}")
     return asked.stdout
 
 

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from affectgpt.cli import keys
+from affectgpt.cli import feedback, keys
 from affectgpt.cli.flags import remember_debug, takes
 from affectgpt.cli.plain import plain
 from affectgpt.cli.progress import open_display
@@ -19,6 +19,7 @@ app = typer.Typer(
     help="Serve the API and the chat page; keys: who may call.", invoke_without_command=True, no_args_is_help=False
 )
 app.add_typer(keys.app, name="keys")
+app.command()(feedback.feedback)
 
 _WHO = "Who answers"
 _WHERE = "Where it listens, and to whom"

@@ -24,7 +24,7 @@ from affectgpt.record_json import NOTICE
 from serve.gateway import create_app
 from serve.intake import FolderIntake
 from serve.keys import KeyLimits, KeyRing
-from serve.mcp_api import TOOL, add_mcp
+from serve.mcp_api import TOOL
 from serve.parts import Parts
 
 MP4 = b"\x00\x00\x00\x18ftypisom" + bytes(64)
@@ -43,7 +43,6 @@ def serving(engine: Any = None, reader: Any = None, *, parts: Parts | None = Non
     engine, reader = engine or Talker(), reader or Reader()
     intake = FolderIntake(chosen.max_upload_bytes)
     app = create_app(chosen, parts or Parts(crew(engine, reader), intake, closing=[intake.close]))
-    add_mcp(app, app.state.doors)
     with listening(app) as url:
         yield Gateway(url, app.state.doors.turns, engine, reader, intake.folder)
 
