@@ -36,7 +36,11 @@ _WEAK = re.compile(
 _QUOTED = re.compile(r"[\"“][^\"“”]*[\"”]")
 _SCALE = re.compile(r"\b(?:of|out of)\s+5\b|/\s*5\b")
 _ALTERNATIVE = re.compile(r"\b(?:alternative|alternatively|could also|might also|ruled out)\b", re.I)
-_FIRM = re.compile(r"\b(?:no other reading|other readings have little|alternative would need other)\b", re.I)
+_FIRM = re.compile(
+    r"\b(?:no other reading|other readings have little|alternative would need other|no alternative comes near"
+    r"|no close second|nothing here speaks for another)\b",
+    re.I,
+)
 _CONFLICT = re.compile(r"\b(?:conflict|conflicts|contradict|contradicts|at odds)\b", re.I)
 _DIFFERENCE = re.compile(r"\b(?:lean|leans|point|points) (?:in )?different (?:ways|directions)\b", re.I)
 _AGREEMENT = re.compile(r"\b(?:agree|agrees|same way|support each other|in line with each other)\b", re.I)
@@ -92,15 +96,15 @@ def _check_coherence(claim: Claim, explanation: Explanation, appraisal: Appraisa
         reason = f"says that nothing is known of the {read}, which was read"
     elif _FIRM.search(text) and appraisal is not None and (close := _close_second(appraisal)):
         reason = f"calls no other reading near, yet {close} is half as likely as the first or more"
-    elif appraisal is not None and len(appraisal.by_modality) > 1:
+    elif appraisal is not None and appraisal.by_modality:
         tops = {m: read.top for m, read in appraisal.by_modality.items() if read.top != "neutral"}
         named = {m: top for m, top in tops.items() if _CHANNELS[m].search(text)}
         if _CONFLICT.search(text) and not _ABSENCE.search(text) and len({*tops.values()}) < 2:
             reason = "tells of a conflict, the channels show none"
         elif _DIFFERENCE.search(text) and len(named) > 1 and len({*named.values()}) == 1:
             reason = f"tells of a difference, yet {' and '.join(named)} both seem {next(iter(named.values()))}"
-        elif _AGREEMENT.search(text) and len({*named.values()}) > 1:
-            reason = f"tells of agreement, yet {', '.join(f'{m} seems {top}' for m, top in named.items())}"
+        elif len({*(said := _said_to_agree(text, appraisal)).values()}) > 1:
+            reason = f"tells of agreement, yet {', '.join(f'{m} seems {top}' for m, top in said.items())}"
     return CheckedClaim(claim, Verdict.CONTRADICTED, reason) if reason else None
 
 
@@ -108,6 +112,14 @@ def _close_second(appraisal: Appraisal) -> str:
     """The second label where it is at least half as probable as the first, else empty."""
     ranked = sorted(appraisal.fused.probabilities.items(), key=lambda item: -item[1])[:2]
     return ranked[1][0] if len(ranked) == 2 and 2 * ranked[1][1] >= ranked[0][1] else ""
+
+
+def _said_to_agree(text: str, appraisal: Appraisal) -> dict[str, str]:
+    """What each channel seems to show of which the text says that they agree; `unknown` where it was not read."""
+    if not _AGREEMENT.search(text) or _ABSENCE.search(text):
+        return {}
+    named = [m for m, pattern in _CHANNELS.items() if pattern.search(text)]
+    return {m: appraisal.by_modality[m].top if m in appraisal.by_modality else "unknown" for m in named}
 
 
 def _denied_channel(text: str, appraisal: Appraisal) -> str:

@@ -123,6 +123,8 @@ def answer_with(interpretation: str) -> Explanation:
         ("It could also be surprise.", ""),
         ("An even mood is an alternative.", ""),
         ("The face and the voice agree.", "yet face seems happy"),
+        ("The face and the words agree.", "speech seems unknown"),
+        ("The face and the voice do not agree.", ""),
         ("The face and the voice conflict.", ""),
     ],
 )
