@@ -201,10 +201,10 @@ class _Course:
 
     def end(self, how: str | None = None, error: BaseException | None = None) -> None:
         """Count the turn; `how` None: as its last event says."""
+        self._close("reply")
         seconds, ended = time.perf_counter() - self._begun_s, self.ended
         how = ended.finish_reason if ended is not None else how or "failed"
         self._observer.ends.labels(how).inc()
-        self._close("reply")
         if ended is not None:
             self._observer.turns.observe(seconds)
             if ended.held:

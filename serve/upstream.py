@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 import httpx
 
 from affectgpt.errors import EngineError, EngineUnreachable
+from serve.marks import trace_headers
 from serve.settings import is_loopback
 
 __all__ = ["Delta", "Upstream", "UpstreamError", "key_for", "read_chunk"]
@@ -89,6 +90,7 @@ class Upstream:
             trust_env=not is_near,
             transport=httpx.AsyncHTTPTransport(retries=2, limits=limits) if is_near else None,
             limits=limits,
+            event_hooks={"request": [_continue_trace]},
         )
 
     async def close(self) -> None:
@@ -176,6 +178,10 @@ class Upstream:
 
     def _named(self) -> _Named:
         return _Named(self.shown, self._timeout_s)
+
+
+async def _continue_trace(request: httpx.Request) -> None:
+    request.headers.update(trace_headers())
 
 
 class _Named:
