@@ -37,6 +37,8 @@ from serve.writers import Writer
 
 __all__ = ["Crew", "TooManyTurns", "TurnService", "clip_and_words"]
 
+WITHHELD: Final = "The model's interpretation was held back by the safety screen."
+
 _T = TypeVar("_T")
 FinishReason = Literal["stop", "length", "content_filter"]
 _FINISHES: Final[dict[str, FinishReason]] = {"length": "length", "content_filter": "content_filter"}
@@ -178,6 +180,11 @@ class TurnService:
         course.outcome = nameless(concluding.result(), request)
         course.count(course.outcome.completion)
         if rest := conclusion(course.outcome):
+            held = gravest(await self._in_thread(self.crew.screen.reply, rest))
+            if held is not None and held.stops:
+                # What the model wrote goes nowhere, not into the outcome's document either; the evidence stays.
+                course.outcome = replace(course.outcome, answer=None, completion=None)
+                rest = WITHHELD
             yield Reasoned(rest)
 
     @asynccontextmanager

@@ -52,6 +52,7 @@ class Talker:
     """
 
     reply: str = REPLY
+    thoughts: str = ""
     pause_s: float = 0.0
     error: Exception | None = None
     asked: list[tuple[Prompt, Sampling]] = field(default_factory=list)
@@ -70,7 +71,9 @@ class Talker:
         if self.error is not None:
             raise self.error
         text = (
-            self.reply if prompt.prompt_id == "converse" else f"{prompt.opening}{THOUGHTS}**Conclusion**\n{CONCLUSION}"
+            self.reply
+            if prompt.prompt_id == "converse"
+            else f"{prompt.opening}{self.thoughts or THOUGHTS}**Conclusion**\n{CONCLUSION}"
         )
         words = text.split(" ")[: sampling.max_tokens]
         is_whole = False

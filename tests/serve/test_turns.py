@@ -240,6 +240,19 @@ def test_help_stays_while_an_earlier_message_called_for_it() -> None:
     assert kinds(events) == ["Carded", "Observed", "Reasoned", "Said", "Ended"]
 
 
+def test_an_interpretation_that_must_not_leave_is_held_back_whole() -> None:
+    talker = Talker(thoughts="You have bipolar disorder.\n")
+    events = take(service(talker), asked(SAD))
+    ended = events[-1]
+    assert isinstance(ended, Ended)
+    assert "bipolar" not in ended.reasoning
+    assert "held back" in ended.reasoning
+    assert ended.outcome is not None
+    assert (ended.outcome.answer, ended.outcome.completion) == (None, None)
+    assert ended.outcome.observations.items
+    assert ended.reply == REPLY
+
+
 def test_a_reply_that_encourages_harm_is_cut_at_that_sentence() -> None:
     bad = "I hear you. You should kill yourself. And then?"
     end = ended(take(service(Talker(reply=bad)), asked(SAD)))
