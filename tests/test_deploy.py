@@ -110,7 +110,12 @@ def test_commands_and_flags_exist() -> None:
 
 def test_vllms_flags_are_those_that_the_launcher_gives() -> None:
     (command,) = services(DEPLOY / "compose.yaml")["vllm"]["command"]
-    known = (ROOT / "serve/vllm/flags.toml").read_text() + (ROOT / "serve/command.py").read_text() + "--host --port"
+    known = (
+        (ROOT / "serve/vllm/flags.toml").read_text()
+        + (ROOT / "serve/launching/command.py").read_text()
+        + "--host --port"
+    )
+    known += "--host --port"
     assert all(flag in known for flag in re.findall(r"--[a-z-]+", command))
     pinned = tomllib.loads((ROOT / "serve/vllm/pyproject.toml").read_text())["project"]["optional-dependencies"]["cpu"]
     version = services(DEPLOY / "compose.yaml")["vllm"]["image"].rpartition(":v")[2]

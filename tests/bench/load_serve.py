@@ -37,6 +37,8 @@ LEAST_RATIO = 0.95
 MOST_ADDED_MS = 15.0
 N_TOGETHER = 16
 N_ROUNDS = 3
+APART_S = 0.02
+"""Between two clients' requests: sixteen people do not press the key in the same millisecond."""
 WORDS = (
     "work", "rain", "morning", "letter", "sister", "silence", "dinner", "kitchen",
     "bus", "test", "friend", "phone", "window", "song", "garden", "door",
@@ -257,14 +259,14 @@ async def _together(
     server: Server, model: str, n_tokens: int, *, is_screened: bool, number: int
 ) -> tuple[float, float]:
     """(tokens a second of all, median seconds to the first releasable text) of sixteen streamed answers."""
-    path = "/v1/chat/completions"
 
     async def one(i: int) -> Answer:
         # Nothing that was asked before, whoever was asked: a cache would answer the second sooner.
         text = f"{WORDS[i]} {number}{'a' if is_screened else 'b'}: tell me in short sentences about a walk by the sea."
         body = {"model": model, "messages": [{"role": "user", "content": text}], "max_tokens": n_tokens}
         body |= {"stream": True, "stream_options": {"include_usage": True}, "temperature": 0}
-        client = Client(server, path)
+        client = Client(server)
+        await asyncio.sleep(i * APART_S)
         try:
             return await client.ask(body, None if is_screened else SentenceGate(Screen()))
         finally:
