@@ -31,7 +31,7 @@ vllm-setup: setup ## prepare serve/vllm/.venv with vLLM: about 2 GB for a CPU, s
 
 VLLM_ARGS ?=
 vllm: vllm-setup ## start vLLM alone with the default model and adapter: make vllm VLLM_ARGS='--port 8000'
-	@$(BIN)/python -m serve.foreground $(VLLM_ARGS)
+	@$(BIN)/python -m serve.launching.foreground $(VLLM_ARGS)
 
 test: setup ## the fast tests
 	@$(BIN)/python -m pytest -m "not slow" $(PYTEST_ARGS)

@@ -13,20 +13,20 @@ from fastapi.responses import HTMLResponse, JSONResponse, Response
 
 from affectgpt.errors import AffectError
 from affectgpt.versions import own_version
-from serve.callers import Gate
-from serve.chat_api import chat_router
-from serve.docs_page import docs_page
-from serve.doors import MODEL, Doors
-from serve.explain_api import explain_router
-from serve.failures import add_handlers
-from serve.history_api import history_router
-from serve.keys import KeyRing
-from serve.mcp_api import add_mcp
+from serve.api.callers import Gate
+from serve.api.chat_api import chat_router
+from serve.api.docs_page import docs_page
+from serve.api.doors import MODEL, Doors
+from serve.api.explain_api import explain_router
+from serve.api.failures import add_handlers
+from serve.api.history_api import history_router
+from serve.api.keys import KeyRing
+from serve.api.mcp_api import add_mcp
+from serve.api.openai_form import ApiError
+from serve.api.speech_api import speech_router
 from serve.observing import ObservedTurns, Observer
-from serve.openai_form import ApiError
 from serve.parts import Parts, open_parts
 from serve.settings import ServeSettings, read_settings
-from serve.speech_api import speech_router
 from serve.store import Store
 from serve.store.database import StoreError
 

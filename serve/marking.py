@@ -11,9 +11,9 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from serve.failures import describe
+from serve.api.failures import describe
+from serve.api.openai_form import ApiError
 from serve.marks import MARK, Mark, marked_as
-from serve.openai_form import ApiError
 
 if TYPE_CHECKING:
     from serve.tracing import Tracing

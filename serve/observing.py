@@ -27,7 +27,7 @@ from affectgpt.errors import InputError, PoolFull
 from affectgpt.jobs import STAGES
 from affectgpt.prompting import PromptLibrary
 from affectgpt.safety.findings import RISKS
-from serve.callers import Gate
+from serve.api.callers import Gate
 from serve.events import Carded, Ended, Event, Reasoned, Said, Staged, TurnRequest
 from serve.logs import write
 from serve.marking import Marking

@@ -23,15 +23,15 @@ from affectgpt.perceive.whisper import find_whisper, open_whisper
 from affectgpt.readers import AgentOptions, SpeechOptions
 from affectgpt.safety import Screen
 from affectgpt.workers import Limits, MediaCache, WorkerPool
-from serve.intake import FolderIntake, Intake
+from serve.incoming.intake import FolderIntake, Intake
+from serve.incoming.remote import Remote
+from serve.incoming.uploads import UploadLimits, Uploads
 from serve.perceiver import Perceiver, ThreadPerceiver
 from serve.perception import Perception, warm_readers
-from serve.remote import Remote
 from serve.settings import ServeSettings
 from serve.store import Retention, Store, open_store
 from serve.tracing import Tracing, open_tracing
 from serve.turns import Crew
-from serve.uploads import UploadLimits, Uploads
 from serve.upstream import Upstream, key_for
 from serve.writers import LocalWriter, UpstreamWriter, Writer
 
@@ -138,8 +138,8 @@ def _open_writers(
 
 def _launch(settings: ServeSettings, progress: Progress, closing: list[Ending]) -> ServeSettings:
     """The settings with the address, key and names of a vLLM server, which was started and ends with the gateway."""
-    from serve.command import LaunchOptions, command_for
-    from serve.launch import ModelServer
+    from serve.launching.command import LaunchOptions, command_for
+    from serve.launching.launch import ModelServer
 
     adapters = {"default": None, "none": ()}.get(settings.adapter, (Path(settings.adapter),))
     server = ModelServer(

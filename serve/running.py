@@ -11,8 +11,8 @@ import uvicorn
 
 from affectgpt.agent import Progress, quiet
 from affectgpt.errors import OptionError
+from serve.api.keys import KeyRing
 from serve.gateway import create_app
-from serve.keys import KeyRing
 from serve.logs import set_up_logs
 from serve.parts import open_parts
 from serve.settings import ServeSettings, is_loopback

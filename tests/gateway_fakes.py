@@ -24,7 +24,7 @@ from affectgpt.readers import AgentOptions, SpeechOptions
 from affectgpt.records import Appraisal, Clip, Completion, Modality, Prompt, Sampling
 from affectgpt.safety import Screen
 from serve.gateway import create_app
-from serve.intake import FolderIntake
+from serve.incoming.intake import FolderIntake
 from serve.parts import Parts
 from serve.settings import ServeSettings
 from serve.turns import Crew, TurnService

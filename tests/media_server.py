@@ -11,7 +11,7 @@ from http.server import BaseHTTPRequestHandler
 from typing import Any
 from urllib.parse import unquote
 
-from serve.remote import Remote
+from serve.incoming.remote import Remote
 
 MB = 1_000_000
 NO_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)

@@ -23,9 +23,9 @@ from affectgpt.records import (
     Moment,
     Outcome,
 )
-from serve.callers import LOCAL_OWNER
+from serve.api.callers import LOCAL_OWNER
 from serve.events import Carded, Ended, Event, Observed, Reasoned, Said, Sensed, Staged, TurnRequest
-from serve.intake import FolderIntake
+from serve.incoming.intake import FolderIntake
 from serve.store import Store
 from serve.web.consent import Person
 from serve.web.handlers import Choices, Handlers, View

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 from serve.events import Attachment
-from serve.uploads import UploadLimits, Uploads
+from serve.incoming.uploads import UploadLimits, Uploads
 
 LIMITS = UploadLimits(max_bytes=2_000_000, max_image_bytes=500_000, max_transcript_bytes=1000, max_duration_s=5.0)
 

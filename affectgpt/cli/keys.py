@@ -34,7 +34,7 @@ def add(
     debug: Annotated[bool, _DEBUG] = False,
 ) -> None:
     """Make a key and show it, this once. A server that runs knows it from its next request on."""
-    from serve.keys import KeyLimits, KeyRing
+    from serve.api.keys import KeyLimits, KeyRing
 
     ring = KeyRing(keys)
     given = {"requests_per_minute": requests_per_minute, "media_s_per_hour": media_s_per_hour}
@@ -47,7 +47,7 @@ def add(
 @app.command(name="list")
 def show(keys: Annotated[Path, _FILE], debug: Annotated[bool, _DEBUG] = False) -> None:
     """Show every key's beginning, name, limits, and when it was made or revoked."""
-    from serve.keys import KeyRing
+    from serve.api.keys import KeyRing
 
     for key in KeyRing(keys).all():
         state = f"revoked {key.revoked:%Y-%m-%d}" if key.revoked else "active"
@@ -62,7 +62,7 @@ def revoke(
     debug: Annotated[bool, _DEBUG] = False,
 ) -> None:
     """Let a key in no longer, from the next request on."""
-    from serve.keys import KeyRing
+    from serve.api.keys import KeyRing
 
     gone = KeyRing(keys).revoke(key)
     typer.echo(f"{plain(gone.name)}: {gone.shown} is revoked")

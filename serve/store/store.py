@@ -1,7 +1,7 @@
 """The store: one object for the gateway and the page. Blocking and safe from many threads.
 
 From a coroutine call it as `await asyncio.to_thread(store.begin, owner, ...)`. What a call says it did is on disk when
-it returns; a process that dies in the middle of one leaves nothing of it. `owner` is `Caller.owner` of serve/keys.py:
+it returns; a process that dies in the middle of one leaves nothing of it. `owner` is `Caller.owner` of serve/api:
 nobody is ever shown that another owner's conversation exists.
 
 A turn is kept so::

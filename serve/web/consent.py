@@ -17,7 +17,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from serve.callers import Gate
+from serve.api.callers import Gate
 from serve.web.texts import say, table
 
 __all__ = [

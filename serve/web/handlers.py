@@ -15,7 +15,7 @@ from affectgpt.errors import AffectError, InputError
 from affectgpt.readers import Setting
 from affectgpt.records import Message, Modality
 from serve.events import Attachment, TurnRequest
-from serve.intake import Intake
+from serve.incoming.intake import Intake
 from serve.store import Asked, Conversation, Feedback, NotKept, Revision, Settings, Store, Summary, Thumbs, Turn
 from serve.web.consent import Person
 from serve.web.messages import ChatMessage, card_of, show_turns, spoken

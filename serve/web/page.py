@@ -15,9 +15,9 @@ import gradio as gr
 from fastapi import APIRouter, FastAPI
 from starlette.middleware import Middleware
 
-from serve.callers import Gate
+from serve.api.callers import Gate
 from serve.events import Turns
-from serve.intake import Intake
+from serve.incoming.intake import Intake
 from serve.settings import ServeSettings
 from serve.store import Store
 from serve.web.consent import Door, Guard, consent_version, notice_lines

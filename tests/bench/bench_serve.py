@@ -28,8 +28,8 @@ from affectgpt.engines import models
 from affectgpt.engines.engine import open_engine
 from affectgpt.prompting import PromptLibrary
 from affectgpt.records import Message, Prompt, Sampling
-from serve.command import LaunchOptions, command_for
-from serve.launch import ModelServer, progress_line
+from serve.launching.command import LaunchOptions, command_for
+from serve.launching.launch import ModelServer, progress_line
 
 N_TOGETHER = 16
 WORDS = (

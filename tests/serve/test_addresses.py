@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from media_server import NO_TLS, PRIVATE, Names, fetch
 
 from affectgpt.errors import OptionError, UrlRefused
-from serve.addresses import is_public
-from serve.remote import Remote
+from serve.incoming.addresses import is_public
+from serve.incoming.remote import Remote
 
 
 @pytest.mark.parametrize("address", PRIVATE)

@@ -11,8 +11,8 @@ import pytest
 
 from affectgpt.engines import adapter, embedded
 from affectgpt.errors import MissingDependency, ModelError, OptionError
-from serve.command import LORA_RANKS, LaunchOptions, command_for
-from serve.weights import choose
+from serve.launching.command import LORA_RANKS, LaunchOptions, command_for
+from serve.launching.weights import choose
 
 
 @pytest.fixture

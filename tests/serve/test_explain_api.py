@@ -16,7 +16,7 @@ from gateway_fakes import CONCLUSION, Gateway, Reader, Talker, crew, running, se
 from affectgpt.errors import UnreadableMedia
 from affectgpt.records import Completion
 from serve.gateway import create_app
-from serve.intake import FolderIntake
+from serve.incoming.intake import FolderIntake
 from serve.parts import Parts, open_parts
 from serve.settings import ServeSettings
 

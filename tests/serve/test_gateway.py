@@ -16,7 +16,7 @@ from gateway_fakes import WORDS, Gateway, behind, running, settings
 from page_fakes import KnownAppraiser
 
 from affectgpt.errors import EngineError, EngineUnreachable, OptionError
-from serve.keys import KeyLimits, KeyRing
+from serve.api.keys import KeyLimits, KeyRing
 from serve.parts import choose_models, list_models, open_parts
 from serve.settings import is_loopback, read_settings
 

@@ -12,9 +12,9 @@ from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from store_laws import answer, ask
 
-from serve.callers import Gate
-from serve.history_api import history_router
-from serve.keys import KeyLimits, KeyRing
+from serve.api.callers import Gate
+from serve.api.history_api import history_router
+from serve.api.keys import KeyLimits, KeyRing
 from serve.store import Asked, Store, open_store
 
 

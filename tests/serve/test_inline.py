@@ -13,7 +13,7 @@ from affectgpt.errors import (
     UploadRefused,
     UploadTooLarge,
 )
-from serve.inline import decode_base64, open_data_url
+from serve.incoming.inline import decode_base64, open_data_url
 
 
 @given(st.binary(max_size=2000))

@@ -20,8 +20,8 @@ from typer.testing import CliRunner
 
 from affectgpt.cli.keys import app as commands
 from affectgpt.errors import InputError, OptionError
-from serve.callers import LOCAL_OWNER, Caller, Gate
-from serve.keys import KeyLimits, KeyRing, KeysUnreadable
+from serve.api.callers import LOCAL_OWNER, Caller, Gate
+from serve.api.keys import KeyLimits, KeyRing, KeysUnreadable
 
 
 @pytest.fixture

@@ -15,9 +15,9 @@ import pytest
 from affectgpt.engines.engine import open_engine
 from affectgpt.errors import EngineError
 from affectgpt.records import Message, Prompt, Sampling
-from serve.command import Command
-from serve.launch import Limits, ModelServer, progress_line
-from serve.launch_log import blame, stage_of
+from serve.launching.command import Command
+from serve.launching.launch import Limits, ModelServer, progress_line
+from serve.launching.launch_log import blame, stage_of
 
 REPO = Path(__file__).resolve().parent.parent.parent
 
@@ -211,8 +211,8 @@ def test_what_cannot_be_started_is_an_engine_error(tmp_path: Path) -> None:
 
 FOREGROUND = """
 import sys
-from serve import foreground
-from serve.launch import ModelServer, Limits
+from serve.launching import foreground
+from serve.launching.launch import ModelServer, Limits
 sys.path.insert(0, {tests!r})
 import test_launch
 raise SystemExit(foreground._run(ModelServer(test_launch.scripted({words}), Limits(stop_within_s={grace}))))

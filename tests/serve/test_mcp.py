@@ -21,10 +21,10 @@ from mcp.types import METHOD_NOT_FOUND, CallToolResult, TextContent
 from affectgpt.engines.echo import EchoEngine
 from affectgpt.errors import EngineError, PoolFull, UnreadableMedia
 from affectgpt.record_json import NOTICE
+from serve.api.keys import KeyLimits, KeyRing
+from serve.api.mcp_api import TOOL
 from serve.gateway import create_app
-from serve.intake import FolderIntake
-from serve.keys import KeyLimits, KeyRing
-from serve.mcp_api import TOOL
+from serve.incoming.intake import FolderIntake
 from serve.parts import Parts
 
 MP4 = b"\x00\x00\x00\x18ftypisom" + bytes(64)

@@ -21,7 +21,7 @@ from gateway_fakes import Behind, Gateway, Reader, Talker, behind, running, wait
 from prometheus_client.parser import text_string_to_metric_families
 
 from affectgpt.errors import EngineError, UnreadableMedia
-from serve.keys import KeyRing
+from serve.api.keys import KeyRing
 from serve.logs import JsonLines, set_up_logs, write
 from serve.upstream import Upstream
 

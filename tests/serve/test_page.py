@@ -19,7 +19,7 @@ from page_fakes import ME, Stand, all_of, clip_at, run, send
 from affectgpt.errors import EngineError
 from affectgpt.record_json import to_json
 from affectgpt.records import Modality, Verdict
-from serve.callers import LOCAL_OWNER
+from serve.api.callers import LOCAL_OWNER
 from serve.events import Attachment
 from serve.store import Feedback, Store, open_store
 from serve.web import page

@@ -17,8 +17,8 @@ import uvicorn
 from fastapi import FastAPI
 from page_visitor import TEXTS, Visitor, contrast, requested_hosts
 
-from serve.callers import LOCAL_OWNER
-from serve.intake import FolderIntake
+from serve.api.callers import LOCAL_OWNER
+from serve.incoming.intake import FolderIntake
 from serve.settings import ServeSettings
 from serve.store import Conversation, Store, open_store
 from serve.web import page

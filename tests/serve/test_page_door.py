@@ -14,9 +14,9 @@ from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from page_fakes import CLIP, Stand, clip_at, run, send
 
-from serve.callers import Gate
-from serve.intake import FolderIntake
-from serve.keys import KeyRing
+from serve.api.callers import Gate
+from serve.api.keys import KeyRing
+from serve.incoming.intake import FolderIntake
 from serve.settings import ServeSettings
 from serve.store import Store, open_store
 from serve.web import page

@@ -17,8 +17,8 @@ import pytest
 from media_server import NO_TLS, PRIVATE, Media, Names, fetch
 
 from affectgpt.errors import UploadTooLarge, UrlRefused
-from serve.addresses import resolve
-from serve.remote import Remote
+from serve.incoming.addresses import resolve
+from serve.incoming.remote import Remote
 
 MB = 1_000_000
 HOME = ("127.0.0.1/32",)

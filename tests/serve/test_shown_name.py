@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serve.uploads import shown_name
+from serve.incoming.uploads import shown_name
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from media_files import paint, tone, write_sound, write_video
 from PIL import Image
 
-from serve.sniffing import N_HEAD_BYTES, sniff
+from serve.incoming.sniffing import N_HEAD_BYTES, sniff
 
 
 @pytest.mark.parametrize(

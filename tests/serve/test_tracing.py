@@ -19,7 +19,7 @@ import pytest
 from gateway_fakes import Talker, behind, crew, running, wait_for
 
 from affectgpt.errors import EngineError, OptionError
-from serve.intake import FolderIntake
+from serve.incoming.intake import FolderIntake
 from serve.parts import Parts
 from serve.tracing import open_tracing
 from serve.upstream import Upstream

@@ -17,7 +17,7 @@ from PIL import Image
 from upload_room import LIMITS, Endless, held, take, take_in
 
 from affectgpt.workers import Limits, WorkerPool
-from serve.uploads import UploadLimits, Uploads
+from serve.incoming.uploads import UploadLimits, Uploads
 
 
 @pytest.fixture(scope="module")
@@ -128,7 +128,7 @@ def test_what_a_killed_server_left_goes_when_the_next_one_starts(tmp_path: Path,
     code = (
         f"import sys; sys.path[:] = {sys.path!r}\n"
         "import asyncio, os; from pathlib import Path\n"
-        "from affectgpt.workers import WorkerPool; from serve.uploads import Uploads, UploadLimits\n"
+        "from affectgpt.workers import WorkerPool; from serve.incoming.uploads import Uploads, UploadLimits\n"
         "async def flow(): yield b'some words'\n"
         f"uploads = Uploads(Path({str(tmp_path / 'up')!r}), UploadLimits(), WorkerPool(1, 1))\n"
         "print(asyncio.run(uploads.receive(flow(), 'x')).path, flush=True); os.kill(os.getpid(), 9)"

@@ -31,10 +31,10 @@ from affectgpt.errors import (
     WorkerTimeout,
 )
 from affectgpt.workers import Limits, WorkerPool
+from serve.api.openai_form import MediaPart
 from serve.events import Attachment
-from serve.openai_form import MediaPart
-from serve.remote import Remote
-from serve.uploads import UploadLimits, Uploads
+from serve.incoming.remote import Remote
+from serve.incoming.uploads import UploadLimits, Uploads
 
 
 @pytest.fixture(scope="module")

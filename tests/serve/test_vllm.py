@@ -26,8 +26,8 @@ from affectgpt.engines import adapter, models
 from affectgpt.engines.engine import EngineOptions, open_engine
 from affectgpt.engines.http import HttpEngine
 from affectgpt.records import Message, Prompt, Sampling
-from serve.command import PYTHON, LaunchOptions, command_for
-from serve.launch import ModelServer, progress_line
+from serve.launching.command import PYTHON, LaunchOptions, command_for
+from serve.launching.launch import ModelServer, progress_line
 
 CPU_LORA = Path(__file__).resolve().parent.parent.parent / "serve" / "vllm" / "cpu_lora.py"
 N_TOKENS = 24

@@ -28,7 +28,7 @@ from affectgpt.errors import (
     UrlRefused,
     WorkerDied,
 )
-from serve.openai_form import ApiError, error_body
+from serve.api.openai_form import ApiError, error_body
 from serve.turns import TooManyTurns
 from serve.upstream import UpstreamError
 

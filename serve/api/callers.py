@@ -22,7 +22,7 @@ from limits import RateLimitItem, RateLimitItemPerHour, RateLimitItemPerMinute
 from limits.storage import storage_from_string
 from limits.strategies import MovingWindowRateLimiter
 
-from serve.keys import KeyLimits, KeyRing
+from serve.api.keys import KeyLimits, KeyRing
 from serve.marks import MARK
 
 __all__ = ["LOCAL_OWNER", "Caller", "Gate"]

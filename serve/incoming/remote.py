@@ -23,7 +23,7 @@ from typing import Final
 import httpx
 
 from affectgpt.errors import OptionError, UploadTooLarge, UrlRefused
-from serve.addresses import Resolver, is_public, resolve
+from serve.incoming.addresses import Resolver, is_public, resolve
 
 __all__ = ["Remote"]
 

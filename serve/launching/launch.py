@@ -31,8 +31,8 @@ from urllib.request import ProxyHandler, Request, build_opener
 
 from affectgpt.engines.engine import EngineOptions
 from affectgpt.errors import EngineError
-from serve.command import Command
-from serve.launch_log import blame, stage_of
+from serve.launching.command import Command
+from serve.launching.launch_log import blame, stage_of
 
 __all__ = ["Limits", "ModelServer", "Tell", "progress_line"]
 

@@ -15,14 +15,23 @@ from starlette.datastructures import FormData, UploadFile
 
 from affectgpt.record_json import NOTICE
 from affectgpt.records import Message, Sampling
-from serve.callers import Caller
-from serve.chat_api import NO_BUFFER, PING_S
-from serve.doors import Doors, chunks_of, kept_json, observation_json, outcome_json, read_form, take_turn, turn_request
+from serve.api.callers import Caller
+from serve.api.chat_api import NO_BUFFER, PING_S
+from serve.api.doors import (
+    Doors,
+    chunks_of,
+    kept_json,
+    observation_json,
+    outcome_json,
+    read_form,
+    take_turn,
+    turn_request,
+)
+from serve.api.failures import describe
+from serve.api.openai_form import ApiError, TurnWishes, read_wishes
+from serve.api.relay import Relay, unless_left
+from serve.api.samples import EXPLAIN_REQUEST, EXPLAIN_RESPONSE
 from serve.events import Attachment, Carded, Ended, Event, Observed, Reasoned, Staged
-from serve.failures import describe
-from serve.openai_form import ApiError, TurnWishes, read_wishes
-from serve.relay import Relay, unless_left
-from serve.samples import EXPLAIN_REQUEST, EXPLAIN_RESPONSE
 
 __all__ = ["explain_router"]
 

@@ -22,11 +22,11 @@ from affectgpt import media
 from affectgpt.errors import AffectError, PoolFull, UploadRefused, UploadTooLarge, UrlRefused
 from affectgpt.records import Clip
 from affectgpt.workers import Limits, ProcessFolder, WorkerPool, private_folder
+from serve.api.openai_form import MediaPart
 from serve.events import Attachment, MediaKind
-from serve.inline import decode_base64, open_data_url
-from serve.openai_form import MediaPart
-from serve.remote import Remote
-from serve.sniffing import N_HEAD_BYTES, Sniffed, sniff
+from serve.incoming.inline import decode_base64, open_data_url
+from serve.incoming.remote import Remote
+from serve.incoming.sniffing import N_HEAD_BYTES, Sniffed, sniff
 from serve.threads import in_thread
 
 __all__ = ["UploadLimits", "Uploads", "shown_name"]

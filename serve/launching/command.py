@@ -14,11 +14,11 @@ from typing import Any, Literal
 
 from affectgpt.engines import models
 from affectgpt.errors import MissingDependency, OptionError
-from serve.weights import Held, Weights, choose
+from serve.launching.weights import Held, Weights, choose
 
 __all__ = ["Command", "LaunchOptions", "command_for", "find_python"]
 
-PROJECT = Path(__file__).resolve().parent / "vllm"
+PROJECT = Path(__file__).resolve().parents[1] / "vllm"
 LAUNCHER = PROJECT / "affectgpt_vllm.py"
 PYTHON = PROJECT / ".venv" / "bin" / "python"
 REMEDY = "run `make vllm-setup`, or name a Python that has vLLM by AFFECTGPT_VLLM_PYTHON"

@@ -25,11 +25,11 @@ from starlette.types import Receive, Scope, Send
 from affectgpt.record_json import NOTICE
 from affectgpt.records import Message, Sampling
 from affectgpt.versions import own_version
-from serve.callers import Caller
-from serve.doors import Doors, counted, outcome_json, take_turn, turn_request
+from serve.api.callers import Caller
+from serve.api.doors import Doors, counted, outcome_json, take_turn, turn_request
+from serve.api.failures import describe
+from serve.api.openai_form import ApiError, MediaPart, TurnWishes, error_body, read_wishes
 from serve.events import Attachment, Carded, Ended, Event, Staged, TurnRequest
-from serve.failures import describe
-from serve.openai_form import ApiError, MediaPart, TurnWishes, error_body, read_wishes
 
 __all__ = ["TOOL", "add_mcp"]
 

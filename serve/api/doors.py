@@ -16,12 +16,12 @@ from starlette.requests import ClientDisconnect, Request
 
 from affectgpt.record_json import to_json
 from affectgpt.records import Message, Observation, Sampling
-from serve.callers import Caller, Gate
+from serve.api.callers import Caller, Gate
+from serve.api.openai_form import ApiError, TurnWishes
+from serve.api.relay import ClientLeft
 from serve.events import Attachment, Ended, Event, Sensed, TurnRequest
-from serve.intake import Intake
+from serve.incoming.intake import Intake
 from serve.observing import Observer
-from serve.openai_form import ApiError, TurnWishes
-from serve.relay import ClientLeft
 from serve.settings import ServeSettings
 from serve.turns import TurnService
 from serve.upstream import Upstream

@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Protocol
 
 from affectgpt.errors import UploadRefused, UploadTooLarge, UrlRefused
+from serve.api.openai_form import MediaPart
 from serve.events import Attachment
-from serve.openai_form import MediaPart
-from serve.sniffing import N_HEAD_BYTES, sniff
+from serve.incoming.sniffing import N_HEAD_BYTES, sniff
 
 __all__ = ["FolderIntake", "Intake"]
 
@@ -46,7 +46,7 @@ class Intake(Protocol):
 
 
 class FolderIntake:
-    """A temporary folder of this process, for tests and for trying out; `serve.uploads` holds every limit."""
+    """A temporary folder of this process, for tests and for trying out; `serve.incoming.uploads` holds every limit."""
 
     def __init__(self, max_bytes: int) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="affectgpt-"))

@@ -13,14 +13,14 @@ from fastapi import APIRouter, Depends, Request
 from fastapi.responses import JSONResponse, Response
 from sse_starlette import EventSourceResponse, ServerSentEvent
 
-from serve.callers import Caller
-from serve.doors import MODEL, Doors, kept_json, outcome_json, read_json, take_turn, turn_request
+from serve.api.callers import Caller
+from serve.api.doors import MODEL, Doors, kept_json, outcome_json, read_json, take_turn, turn_request
+from serve.api.failures import describe
+from serve.api.openai_form import ApiError, ChatRequest, read_chat
+from serve.api.passthrough import pass_on
+from serve.api.relay import Relay, unless_left
+from serve.api.samples import CHAT_REQUEST, CHAT_RESPONSE
 from serve.events import Attachment, Carded, Ended, Event, Reasoned, Said
-from serve.failures import describe
-from serve.openai_form import ApiError, ChatRequest, read_chat
-from serve.passthrough import pass_on
-from serve.relay import Relay, unless_left
-from serve.samples import CHAT_REQUEST, CHAT_RESPONSE
 
 __all__ = ["chat_router"]
 

@@ -12,12 +12,12 @@ from starlette.datastructures import UploadFile
 from affectgpt import media
 from affectgpt.perceive.speech import Transcriber
 from affectgpt.records import Transcript
-from serve.callers import Caller
-from serve.doors import Doors, chunks_of, read_form
+from serve.api.callers import Caller
+from serve.api.doors import Doors, chunks_of, read_form
+from serve.api.openai_form import ApiError
+from serve.api.relay import unless_left
+from serve.api.samples import SPEECH_REQUEST
 from serve.events import Attachment
-from serve.openai_form import ApiError
-from serve.relay import unless_left
-from serve.samples import SPEECH_REQUEST
 
 __all__ = ["speech_router"]
 

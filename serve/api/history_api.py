@@ -16,7 +16,7 @@ from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field
 
 from affectgpt.errors import InputError
-from serve.callers import Caller, Gate
+from serve.api.callers import Caller, Gate
 from serve.store import ExportForm, Feedback, NotKept, Settings, Store, Thumbs
 from serve.store.database import StoreError
 from serve.store.exporting import MEDIA_TYPES, plain

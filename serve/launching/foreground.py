@@ -1,4 +1,4 @@
-"""vLLM in the foreground: `python -m serve.foreground`, which is what `make vllm` runs.
+"""vLLM in the foreground: `python -m serve.launching.foreground`, which is what `make vllm` runs.
 
 Once it is ready, the lines that point other programs at it are printed on stdout; all else goes to stderr. SIGINT and
 SIGTERM stop it in order, a second one at once.
@@ -15,8 +15,8 @@ from pathlib import Path
 from types import FrameType
 
 from affectgpt.errors import AffectError
-from serve.command import LaunchOptions, command_for
-from serve.launch import Limits, ModelServer, progress_line
+from serve.launching.command import LaunchOptions, command_for
+from serve.launching.launch import Limits, ModelServer, progress_line
 
 __all__ = ["main"]
 
@@ -74,7 +74,9 @@ def _pointers(server: ModelServer) -> str:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m serve.foreground", description=(__doc__ or "").splitlines()[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m serve.launching.foreground", description=(__doc__ or "").splitlines()[0]
+    )
     parser.add_argument("--model", help="a Hugging Face id or a folder; the embedded model if left out")
     parser.add_argument("--adapter", action="append", metavar="FOLDER|none", help="again for each; the shipped one")
     parser.add_argument("--merge", action="store_true", help="put the one adapter into the weights")

@@ -20,11 +20,11 @@ from sse_starlette import EventSourceResponse, ServerSentEvent
 from affectgpt.engines.http import unmarked
 from affectgpt.errors import EngineError
 from affectgpt.safety import Finding, Screen, gravest, help_card, replacement
-from serve.doors import Doors
-from serve.failures import describe
+from serve.api.doors import Doors
+from serve.api.failures import describe
+from serve.api.openai_form import ApiError, read_wishes
+from serve.api.relay import unless_left
 from serve.gating import ReplyGate
-from serve.openai_form import ApiError, read_wishes
-from serve.relay import unless_left
 from serve.upstream import Upstream
 
 __all__ = ["pass_on"]
