@@ -23,6 +23,7 @@ from affectgpt.perceive.whisper import find_whisper, open_whisper
 from affectgpt.readers import AgentOptions, SpeechOptions
 from affectgpt.safety import Screen
 from affectgpt.workers import Limits, MediaCache, WorkerPool
+from serve.appraising import OneThread
 from serve.incoming.intake import FolderIntake, Intake
 from serve.incoming.remote import Remote
 from serve.incoming.uploads import UploadLimits, Uploads
@@ -112,7 +113,9 @@ def open_parts(settings: ServeSettings, progress: Progress = quiet) -> Parts:
             if isinstance(left := ending(), Coroutine):
                 left.close()  # nothing was asked over its connections yet
         raise
-    crew = Crew(explainer, replier, perception, Screen(), Panel(settings.permissive))
+    appraiser = OneThread(Panel(settings.permissive))
+    closing.append(appraiser.close)
+    crew = Crew(explainer, replier, perception, Screen(), appraiser)
     return Parts(crew, uploads, upstream, store, transcriber, tracing, closing, [*upkeep, store.keep_swept])
 
 
