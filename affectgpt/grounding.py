@@ -36,6 +36,11 @@ _WEAK = re.compile(
 _QUOTED = re.compile(r"[\"“][^\"“”]*[\"”]")
 _SCALE = re.compile(r"\b(?:of|out of)\s+5\b|/\s*5\b")
 _ALTERNATIVE = re.compile(r"\b(?:alternative|alternatively|could also|might also|ruled out)\b", re.I)
+SAME_START = 4
+"""Words at the start that make two sentences without a citation the same one."""
+SURE = 0.5
+"""Confidence from which a conclusion is not called doubtful."""
+_DOUBT = re.compile(r"\b(?:confidence in this is low|little confidence|held loosely|none of this is certain)\b", re.I)
 _FIRM = re.compile(
     r"\b(?:no other reading|other readings have little|alternative would need other|no alternative comes near"
     r"|no close second|nothing here speaks for another)\b",
@@ -65,8 +70,11 @@ def check(explanation: Explanation, observations: Observations, appraisal: Appra
     A sentence of the interpretation that claims no observation (an alternative, "face and voice agree") is counted only
     where it goes against the conclusion or, when that is given, the appraisal.
     """
-    known = observations.by_id()
-    checked = (check_claim(c, known) or _check_coherence(c, explanation, appraisal) for c in explanation.claims)
+    known, claims = observations.by_id(), explanation.claims
+    checked = (
+        check_claim(c, known) or _check_repeated(c, claims[:k]) or _check_coherence(c, explanation, appraisal)
+        for k, c in enumerate(claims)
+    )
     return Grounding(tuple(c for c in checked if c is not None))
 
 
@@ -87,6 +95,16 @@ def check_claim(claim: Claim, known: Mapping[str, Observation]) -> CheckedClaim 
     return CheckedClaim(claim, Verdict.SUPPORTED)
 
 
+def _check_repeated(claim: Claim, before: Sequence[Claim]) -> CheckedClaim | None:
+    """A sentence that cites nothing and says again, or with another feeling, what one before it said."""
+    words = _fold(claim.text).split()
+    for other in before:
+        said = _fold(other.text).split()
+        if not other.cites and (words == said or (len(said) > SAME_START and words[:SAME_START] == said[:SAME_START])):
+            return CheckedClaim(claim, Verdict.CONTRADICTED, "says again what was said before it")
+    return None
+
+
 def _check_coherence(claim: Claim, explanation: Explanation, appraisal: Appraisal | None) -> CheckedClaim | None:
     label, text = explanation.conclusion.label, claim.text
     reason = ""
@@ -94,6 +112,8 @@ def _check_coherence(claim: Claim, explanation: Explanation, appraisal: Appraisa
         reason = f"offers {label}, the label itself, as an alternative"
     elif _UNREAD.search(text) and appraisal is not None and (read := _denied_channel(text, appraisal)):
         reason = f"says that nothing is known of the {read}, which was read"
+    elif _DOUBT.search(text) and appraisal is not None and round(appraisal.confidence, 1) >= SURE:
+        reason = f"calls the reading doubtful, its confidence is {appraisal.confidence:.1f}"
     elif _FIRM.search(text) and appraisal is not None and (close := _close_second(appraisal)):
         reason = f"calls no other reading near, yet {close} is half as likely as the first or more"
     elif appraisal is not None and appraisal.by_modality:

@@ -153,6 +153,27 @@ def test_no_reading_is_called_firm_beside_a_close_second() -> None:
 
 
 @pytest.mark.parametrize(
+    ("interpretation", "n_faults"),
+    [
+        ("Weighed together, this comes to joy. Weighed together, this comes to pleasure.", 1),
+        ("It could also be surprise. It could also be surprise.", 1),
+        ("It could also be surprise. It could be nothing.", 0),
+        ("The face shows a marked smile [F1]. The face shows a marked smile [F1].", 0),
+    ],
+)
+def test_a_sentence_without_evidence_is_said_once(interpretation: str, n_faults: int) -> None:
+    assert check(answer_with(interpretation), SEEN).count(Verdict.CONTRADICTED) == n_faults
+
+
+@pytest.mark.parametrize(("p", "n_faults"), [(0.9, 1), (0.4, 0)])
+def test_doubt_follows_the_confidence_that_was_shown(p: float, n_faults: int) -> None:
+    rest = (1 - p) / 2
+    read = EmotionDistribution({"happy": p, "sad": rest, "neutral": rest}, 0.0, 0.0, 0.0)
+    doubted = check(answer_with("The confidence in this is low."), SEEN, Appraisal({"face": read}, {}, read))
+    assert doubted.count(Verdict.CONTRADICTED) == n_faults
+
+
+@pytest.mark.parametrize(
     ("sentence", "is_true"),
     [
         ("No use could be made of the face.", False),
