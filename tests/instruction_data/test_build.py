@@ -253,10 +253,13 @@ def test_the_explain_recipe_over_real_words(shared_data: Path, tmp_path: Path) -
     out = build(load_recipe("explain", [*given, "rows={train: 60, dev: 10}"]))
     rows = list(read_rows(out / "train.jsonl"))
     assert len(rows) == 60
+    asked = [row for row in rows if row.task == "yes-no"]
+    assert asked
+    assert {row.answer[:2] for row in asked} == {"Ye", "No"}
     for row in rows:
         answer = parse_text(row.answer)
-        assert isinstance(answer, Explanation)
-        assert answer.conclusion.label is None or answer.claims
+        assert isinstance(answer, Explanation) is (row.task == "explain")
+        assert not isinstance(answer, Explanation) or answer.conclusion.label is None or answer.claims
 
 
 @pytest.mark.slow
