@@ -13,14 +13,16 @@ function openStage(root, figure) {
   function seek(start, end) {
     if (!clip) return;
     clip.currentTime = start;
-    stopAt = end > start ? end : null;
+    stopAt = null;
     mark();
     // A playback that the browser refuses leaves the clip standing at the right place, which is what was asked for.
-    if (stopAt !== null && !calm.matches) clip.play().catch(() => {});
+    if (end > start && !calm.matches) clip.play().then(() => { stopAt = end; }).catch(() => {});
   }
 
   function mark() {
     const now = clip.currentTime;
+    // Whoever pauses, or goes elsewhere, is not held to the stretch any more.
+    if (stopAt !== null && (clip.paused || now > stopAt + 0.6)) stopAt = null;
     if (stopAt !== null && now >= stopAt) { clip.pause(); clip.currentTime = stopAt; stopAt = null; }
     for (const item of root.querySelectorAll(".observation[data-end]")) {
       item.classList.toggle("now", now >= Number(item.dataset.start) && now <= Number(item.dataset.end));
