@@ -122,7 +122,7 @@ def test_a_clip_is_answered_and_a_citation_seeks_it(answered: Visitor, served: S
     for told in ("Seems happy", "also possible: sad, surprised", "Cues disagree", "How was it for you?"):
         assert told in talk
     fold = v.find(".thought-group [role=button]")
-    assert fold.get_attribute("aria-expanded") == "false"
+    v.until("document.querySelector('.thought-group [role=button]').getAttribute('aria-expanded') === 'false'")
     fold.send_keys("\ue007")
     v.until("document.querySelector('.reasoning a.cite')")
     v.until("document.querySelector('.thought-group [role=button]').getAttribute('aria-expanded') === 'true'")
