@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -26,37 +25,6 @@ from affectgpt.workers import Limits, MediaCache, WorkerPool
 from serve.perception import Perception
 
 OPTIONS = AgentOptions()
-
-
-@pytest.fixture(scope="module")
-def pool() -> Iterator[WorkerPool]:
-    with WorkerPool(1, 3, Limits(1 << 30, 20.0), warm=warm) as pool:
-        yield pool
-
-
-@pytest.fixture
-def cache(tmp_path: Path) -> MediaCache:
-    return MediaCache(tmp_path / "cache", 10_000_000)
-
-
-@pytest.fixture
-def perception(pool: WorkerPool, cache: MediaCache) -> Iterator[Perception]:
-    """One whose readings do as the file says."""
-    perception = Perception(pool, cache, read=obey)
-    yield perception
-    perception.close()
-
-
-@pytest.fixture
-def order(tmp_path: Path) -> Callable[..., Path]:
-    """Makes files that say how their reading goes; each reading leaves a mark."""
-
-    def make(name: str = "clip.mp4", **orders: object) -> Path:
-        path = tmp_path / name
-        path.write_text(json.dumps({"marks": str(tmp_path / "marks"), **orders}))
-        return path
-
-    return make
 
 
 @pytest.mark.parametrize(

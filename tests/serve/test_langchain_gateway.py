@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 import openai
 import pytest
-from gateway_fakes import CONCLUSION, REPLY, Behind, Gateway, behind, running
+from gateway_fakes import CONCLUSION, REPLY, Behind, Gateway, running
 from langchain_core.messages import AIMessage, AIMessageChunk, HumanMessage, SystemMessage, ToolMessage
 from langchain_core.output_parsers import StrOutputParser
 from langchain_core.prompts import ChatPromptTemplate
@@ -26,7 +26,6 @@ from langgraph.prebuilt import create_react_agent
 from pydantic import BaseModel
 
 from affectgpt.langchain.chat import ChatAffectGPT
-from serve.upstream import Upstream
 
 SAD = "I am so tired of all this."
 CRISIS = "I want to kill myself tonight."
@@ -38,24 +37,6 @@ CLIP = {"type": "video_url", "video_url": {"url": f"data:video/mp4;base64,{base6
 def gateway() -> Iterator[Gateway]:
     with running() as running_gateway:
         yield running_gateway
-
-
-@pytest.fixture(scope="module")
-def passing() -> Iterator[tuple[Behind, Gateway]]:
-    """A server of other models, and a gateway before it that hands on."""
-    with behind() as server, running(upstream=Upstream(server.url, "sk-key")) as running_gateway:
-        yield server, running_gateway
-
-
-@pytest.fixture
-def server(passing: tuple[Behind, Gateway]) -> Behind:
-    passing[0].reset()
-    return passing[0]
-
-
-@pytest.fixture
-def front(passing: tuple[Behind, Gateway]) -> Gateway:
-    return passing[1]
 
 
 def stock(gateway: Gateway, model: str = "affectgpt", **options: Any) -> ChatOpenAI:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import httpx
@@ -13,24 +12,6 @@ from serve.upstream import Upstream
 
 SAD = "I am so tired of all this."
 CRISIS = "I want to kill myself tonight."
-
-
-@pytest.fixture(scope="module")
-def passing() -> Iterator[tuple[Behind, Gateway]]:
-    """A server, and a gateway before it that hands on."""
-    with behind() as server, running(upstream=Upstream(server.url, "sk-key")) as running_gateway:
-        yield server, running_gateway
-
-
-@pytest.fixture
-def server(passing: tuple[Behind, Gateway]) -> Behind:
-    passing[0].reset()
-    return passing[0]
-
-
-@pytest.fixture
-def front(passing: tuple[Behind, Gateway]) -> Gateway:
-    return passing[1]
 
 
 def good(**more: Any) -> dict[str, Any]:

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import fields, replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-from bombs import obey, warm
+from bombs import obey
 
 from affectgpt.agent import AffectAgent, Senses
 from affectgpt.errors import (
@@ -23,41 +22,10 @@ from affectgpt.errors import (
 )
 from affectgpt.readers import AgentOptions, FaceOptions, SpeechOptions
 from affectgpt.records import Modality, Sampling
-from affectgpt.workers import Limits, MediaCache, WorkerPool
+from affectgpt.workers import MediaCache, WorkerPool
 from serve.perception import Perception, _key, warm_readers
 
 OPTIONS = AgentOptions()
-
-
-@pytest.fixture(scope="module")
-def pool() -> Iterator[WorkerPool]:
-    with WorkerPool(1, 3, Limits(1 << 30, 20.0), warm=warm) as pool:
-        yield pool
-
-
-@pytest.fixture
-def cache(tmp_path: Path) -> MediaCache:
-    return MediaCache(tmp_path / "cache", 10_000_000)
-
-
-@pytest.fixture
-def perception(pool: WorkerPool, cache: MediaCache) -> Iterator[Perception]:
-    """One whose readings do as the file says."""
-    perception = Perception(pool, cache, read=obey)
-    yield perception
-    perception.close()
-
-
-@pytest.fixture
-def order(tmp_path: Path) -> Callable[..., Path]:
-    """Makes files that say how their reading goes; each reading leaves a mark."""
-
-    def make(name: str = "clip.mp4", **orders: object) -> Path:
-        path = tmp_path / name
-        path.write_text(json.dumps({"marks": str(tmp_path / "marks"), **orders}))
-        return path
-
-    return make
 
 
 def n_marks(tmp_path: Path) -> int:

@@ -7,42 +7,16 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 from media_files import paint, tone, write_sound
 from PIL import Image
 from upload_room import LIMITS, Endless, held, take, take_in
 
-from affectgpt.workers import Limits, WorkerPool
-from serve.incoming.uploads import UploadLimits, Uploads
-
-
-@pytest.fixture(scope="module")
-def pool() -> Iterator[WorkerPool]:
-    with WorkerPool(1, 8, Limits(1 << 30, 30.0)) as pool:
-        yield pool
-
-
-@pytest.fixture
-def open_uploads(tmp_path: Path, pool: WorkerPool) -> Iterator[Callable[..., Uploads]]:
-    """Makes upload folders that are closed at the end."""
-    opened: list[Uploads] = []
-
-    def make(limits: UploadLimits = LIMITS, **options: Any) -> Uploads:
-        opened.append(Uploads(tmp_path / "uploads", limits, pool, **options))
-        return opened[-1]
-
-    yield make
-    for uploads in opened:
-        uploads.close()
-
-
-@pytest.fixture
-def uploads(open_uploads: Callable[..., Uploads]) -> Uploads:
-    return open_uploads()
+from affectgpt.workers import WorkerPool
+from serve.incoming.uploads import Uploads
 
 
 @pytest.fixture(scope="module")
@@ -124,7 +98,7 @@ def test_what_is_older_than_its_time_goes(open_uploads: Callable[..., Uploads], 
     assert not young.path.exists()
 
 
-def test_what_a_killed_server_left_goes_when_the_next_one_starts(tmp_path: Path, pool: WorkerPool) -> None:
+def test_what_a_killed_server_left_goes_when_the_next_one_starts(tmp_path: Path, header_pool: WorkerPool) -> None:
     code = (
         f"import sys; sys.path[:] = {sys.path!r}\n"
         "import asyncio, os; from pathlib import Path\n"
@@ -135,10 +109,10 @@ def test_what_a_killed_server_left_goes_when_the_next_one_starts(tmp_path: Path,
     )
     left = Path(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip())
     assert left.read_bytes() == b"some words"
-    other = Uploads(tmp_path / "up", LIMITS, pool)
+    other = Uploads(tmp_path / "up", LIMITS, header_pool)
     assert not left.parent.exists()
     taken = take(other, b"more words")
-    third = Uploads(tmp_path / "up", LIMITS, pool)
+    third = Uploads(tmp_path / "up", LIMITS, header_pool)
     assert taken.path.exists(), "of a process that lives nothing goes"
     other.close()
     third.close()

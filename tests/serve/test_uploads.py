@@ -6,10 +6,9 @@ import asyncio
 import base64
 import hashlib
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 from bombs import png
@@ -34,32 +33,7 @@ from affectgpt.workers import Limits, WorkerPool
 from serve.api.openai_form import MediaPart
 from serve.events import Attachment
 from serve.incoming.remote import Remote
-from serve.incoming.uploads import UploadLimits, Uploads
-
-
-@pytest.fixture(scope="module")
-def pool() -> Iterator[WorkerPool]:
-    with WorkerPool(1, 8, Limits(1 << 30, 30.0)) as pool:
-        yield pool
-
-
-@pytest.fixture
-def open_uploads(tmp_path: Path, pool: WorkerPool) -> Iterator[Callable[..., Uploads]]:
-    """Makes upload folders that are closed at the end."""
-    opened: list[Uploads] = []
-
-    def make(limits: UploadLimits = LIMITS, **options: Any) -> Uploads:
-        opened.append(Uploads(tmp_path / "uploads", limits, pool, **options))
-        return opened[-1]
-
-    yield make
-    for uploads in opened:
-        uploads.close()
-
-
-@pytest.fixture
-def uploads(open_uploads: Callable[..., Uploads]) -> Uploads:
-    return open_uploads()
+from serve.incoming.uploads import Uploads
 
 
 @pytest.fixture(scope="module")
@@ -238,12 +212,12 @@ def test_a_film_that_was_cut_is_refused_or_read_as_far_as_it_goes(
 @settings(max_examples=30)
 @given(st.data())
 def test_damage_costs_one_upload_and_no_more(
-    tmp_path_factory: pytest.TempPathFactory, pool: WorkerPool, media: dict[str, bytes], data: st.DataObject
+    tmp_path_factory: pytest.TempPathFactory, header_pool: WorkerPool, media: dict[str, bytes], data: st.DataObject
 ) -> None:
     whole = bytearray(media[data.draw(st.sampled_from(["a.png", "a.mp4", "a.wav", "a.webm", "a.gif"]))])
     for _ in range(data.draw(st.integers(1, 30))):
         whole[data.draw(st.integers(4, len(whole) - 1))] = data.draw(st.integers(0, 255))
-    uploads = Uploads(tmp_path_factory.mktemp("up"), LIMITS, pool)
+    uploads = Uploads(tmp_path_factory.mktemp("up"), LIMITS, header_pool)
     outcome = asyncio.run(tried(uploads, bytes(whole)))
     if isinstance(outcome, AffectError):
         assert str(uploads._kept.parent) not in str(outcome)
