@@ -36,8 +36,6 @@ _WEAK = re.compile(
 _QUOTED = re.compile(r"[\"“][^\"“”]*[\"”]")
 _SCALE = re.compile(r"\b(?:of|out of)\s+5\b|/\s*5\b")
 _ALTERNATIVE = re.compile(r"\b(?:alternative|alternatively|could also|might also|ruled out)\b", re.I)
-SAME_START = 4
-"""Words at the start that make two sentences without a citation the same one."""
 SURE = 0.5
 """Confidence from which a conclusion is not called doubtful."""
 _DOUBT = re.compile(r"\b(?:confidence in this is low|little confidence|held loosely|none of this is certain)\b", re.I)
@@ -97,12 +95,15 @@ def check_claim(claim: Claim, known: Mapping[str, Observation]) -> CheckedClaim 
 
 def _check_repeated(claim: Claim, before: Sequence[Claim]) -> CheckedClaim | None:
     """A sentence that cites nothing and says again, or with another feeling, what one before it said."""
-    words = _fold(claim.text).split()
-    for other in before:
-        said = _fold(other.text).split()
-        if not other.cites and (words == said or (len(said) > SAME_START and words[:SAME_START] == said[:SAME_START])):
-            return CheckedClaim(claim, Verdict.CONTRADICTED, "says again what was said before it")
+    said = _without_feelings(claim.text)
+    if any(not other.cites and _without_feelings(other.text) == said for other in before):
+        return CheckedClaim(claim, Verdict.CONTRADICTED, "says again what was said before it")
     return None
+
+
+def _without_feelings(text: str) -> list[str]:
+    lexicon = load_lexicon()
+    return [word for word in _fold(text).split() if not lexicon.to_set(word, "basic8")]
 
 
 def _check_coherence(claim: Claim, explanation: Explanation, appraisal: Appraisal | None) -> CheckedClaim | None:

@@ -158,6 +158,8 @@ def test_no_reading_is_called_firm_beside_a_close_second() -> None:
         ("Weighed together, this comes to joy. Weighed together, this comes to pleasure.", 1),
         ("It could also be surprise. It could also be surprise.", 1),
         ("It could also be surprise. It could be nothing.", 0),
+        ("It could also be surprise. It could also be contempt.", 1),
+        ("Face and voice conflict: disgust against fear. Face and words conflict: disgust against joy.", 0),
         ("The face shows a marked smile [F1]. The face shows a marked smile [F1].", 0),
     ],
 )
