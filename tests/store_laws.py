@@ -11,10 +11,12 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 
 from affectgpt.errors import InputError
 from affectgpt.records import Message
-from serve.store import Answered, Asked, KeptAttachment, Revision, Settings, Store
+from serve.store import Answered, Asked, KeptAttachment, Retention, Revision, Settings, Store
+from serve.store.database import Database
 
 Opened = Callable[..., Store]
 
@@ -33,6 +35,17 @@ def answer(reply: str = "You seem glad.", **more: Any) -> Answered:
 def ask(store: Store, conversation: str, text: str, reply: str = "You seem glad.", owner: str = "anna") -> Revision:
     begun = store.begin(owner, conversation, Asked(text))
     return store.finish(owner, begun.id, answer(reply))
+
+
+def goes_down_and_up_again(database: Database) -> None:
+    """Every migration, back and forth."""
+    database.migrate("base")
+    with database.reading() as connection:
+        assert set(sa.inspect(connection).get_table_names()) == {"affectgpt_version"}
+    database.migrate("head")
+    with Store(database, Retention()) as store:
+        ask(store, store.create("anna").id, "after")
+        assert store.search("anna", "after").items
 
 
 def line(store: Store, conversation: str, owner: str = "anna") -> list[str]:

@@ -16,11 +16,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import sqlalchemy as sa
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from store_deaths import check_what_is_left, kill_a_writer
-from store_laws import Opened, answer, ask, line
+from store_laws import Opened, answer, ask, goes_down_and_up_again, line
 from store_owner_laws import StoreLaws
 
 from affectgpt.errors import OptionError
@@ -244,14 +243,7 @@ def test_the_migrations_make_the_tables_that_the_code_uses(tmp_path: Path) -> No
 
 
 def test_migrations_go_down_and_up_again(tmp_path: Path) -> None:
-    database = Database(str(tmp_path / "h.sqlite"))
-    database.migrate("base")
-    with database.reading() as connection:
-        assert set(sa.inspect(connection).get_table_names()) == {"affectgpt_version"}
-    database.migrate("head")
-    with Store(database, Retention()) as store:
-        ask(store, store.create("anna").id, "after")
-        assert store.search("anna", "after").items
+    goes_down_and_up_again(Database(str(tmp_path / "h.sqlite")))
 
 
 def test_a_migration_that_fails_half_way_leaves_nothing(tmp_path: Path) -> None:

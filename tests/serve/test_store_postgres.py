@@ -18,7 +18,7 @@ import sqlalchemy as sa
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from store_deaths import check_what_is_left, kill_a_writer
-from store_laws import Opened, answer, ask
+from store_laws import Opened, answer, goes_down_and_up_again
 from store_owner_laws import StoreLaws
 
 from serve.store import Asked, Retention, Store
@@ -117,14 +117,7 @@ def test_the_migrations_make_the_tables_that_the_code_uses(url: str) -> None:
 
 
 def test_migrations_go_down_and_up_again(url: str) -> None:
-    database = Database(url)
-    database.migrate("base")
-    with database.reading() as connection:
-        assert set(sa.inspect(connection).get_table_names()) == {"affectgpt_version"}
-    database.migrate("head")
-    with Store(database, Retention()) as store:
-        ask(store, store.create("anna").id, "after")
-        assert store.search("anna", "after").items
+    goes_down_and_up_again(Database(url))
 
 
 def test_several_that_open_a_new_store_at_once_all_succeed(url: str) -> None:
