@@ -98,23 +98,39 @@ def read_rows(path: Path, problems: list[BadRow] | None = None) -> Iterator[Row]
 
 
 def encode(row: Row, tokenizer: Any) -> Encoded:
-    """Token ids of a row; labels leave out the conversation and the opening, and end with the end of turn.
+    """Token ids of a row; every answer takes the loss, its end of turn too, and nothing else does.
+
+    The opening, with which the last answer begins, takes none; nor does an earlier answer that the chat template
+    rewrites once more turns follow (some cut the thinking out).
 
     Raises:
         BadRow: the model's chat template refuses the order of its turns.
     """
+    ids: list[int] = []
+    labels: list[int] = []
+    answers = [i for i, m in enumerate(row.messages) if m.role == "assistant"]
+    for i in answers:
+        asked = _asked(row, row.messages[:i], tokenizer)
+        if asked[: len(ids)] != ids:
+            ids, labels = [], []
+        given = row.opening if i == answers[-1] else ""
+        opening, answer = (
+            tokenizer(text, add_special_tokens=False)["input_ids"] if text else []
+            for text in (given, row.messages[i].content[len(given) :])
+        )
+        learnt = [*answer, tokenizer.eos_token_id]
+        labels += [IGNORED] * (len(asked) + len(opening) - len(ids)) + learnt
+        ids = asked + opening + learnt
+    return Encoded(ids, labels)
+
+
+def _asked(row: Row, messages: Sequence[Message], tokenizer: Any) -> list[int]:
     from jinja2 import TemplateError
 
     try:
-        asked = models.chat_ids(tokenizer, row.messages[:-1])
+        return models.chat_ids(tokenizer, messages)
     except TemplateError as e:
         raise BadRow(f"row {row.number}: the model's chat template refuses it: {e}", "mend the order of roles") from e
-    given, answer = (
-        tokenizer(text, add_special_tokens=False)["input_ids"] if text else []
-        for text in (row.opening, row.answer[len(row.opening) :])
-    )
-    given, answer = asked + given, [*answer, tokenizer.eos_token_id]
-    return Encoded(given + answer, [IGNORED] * len(given) + answer)
 
 
 def fit(encoded: Encoded, row: Row, max_length: int, too_long: str) -> Encoded | None:
