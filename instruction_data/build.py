@@ -95,9 +95,10 @@ def build(
         material = materials.get(split, Material(split))
         workbench = Workbench(
             material,
-            Stage(material, recipe.scenes, recipe.reworded.get(split, 0.0)),
+            Stage(material, recipe.scenes, recipe.reworded.get(split, 0.0), recipe.varied.get(split, 0.0)),
             _appraiser(recipe),
             restated=recipe.restated,
+            in_turn=recipe.in_turn.get(split, 0.0),
         )
         with Journal(journals / f"{split}.jsonl", fingerprint) as journal:
             bench = _Bench(recipe, split, workbench, filters, writer)
@@ -232,7 +233,12 @@ def _judged(bench: _Bench, k: int, task: str, draft: Draft | None) -> Try:
     example = _example(bench, k, task, draft)
     if fault := find_fault(example):
         return Try(k, task, dropped=f"form: {fault}")
-    return Try(k, task, dump_row(example), text=f"{draft.prompt.messages[-1].content}\n{draft.answer}")
+    return Try(
+        k,
+        task,
+        dump_row(example),
+        text="\n".join((*(m.content for m in draft.prompt.messages if m.role != "system"), draft.answer)),
+    )
 
 
 def _example(bench: _Bench, k: int, task: str, draft: Draft) -> InstructionExample:

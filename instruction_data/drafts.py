@@ -69,6 +69,7 @@ class Workbench:
     """What tasks make rows from: one split's material, a stage for scenes, the prompts, and who appraises.
 
     restated: share of explanations whose key observations are given, as the agent gives them.
+    in_turn: share of yes/no rows that ask many questions, one after the other.
     """
 
     material: Material
@@ -76,6 +77,7 @@ class Workbench:
     appraise: Callable[[StagedScene], Appraisal]
     prompts: PromptLibrary = field(default_factory=PromptLibrary)
     restated: float = 0.9
+    in_turn: float = 0.0
     writer: str = "composer"
     is_told: bool = True
 

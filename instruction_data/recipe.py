@@ -88,6 +88,9 @@ class Recipe:
     sources: the corpora.
     scenes: how faces, voices and words are put together.
     reworded: share of scenes, a split, that are told in a second vocabulary; for splits that test, never for training.
+    varied: share of scenes, a split, that are told in wordings drawn anew for each, so that evidence is read and not
+        known by heart.
+    in_turn: share of yes/no rows, a split, that ask many questions about the same evidence, one after the other.
     restated: share of explanations whose key observations are given, as the agent gives them.
     writer: who writes the explanations.
     annotators: who else must agree with a row's label.
@@ -109,6 +112,8 @@ class Recipe:
     sources: tuple[SourceEntry, ...] = ()
     scenes: Mix = field(default_factory=Mix)
     reworded: Mapping[Split, float] = field(default_factory=dict)
+    varied: Mapping[Split, float] = field(default_factory=dict)
+    in_turn: Mapping[Split, float] = field(default_factory=dict)
     restated: float = 0.9
     writer: WriterEntry = field(default_factory=WriterEntry)
     annotators: tuple[EngineEntry, ...] = ()

@@ -29,7 +29,7 @@ from affectgpt.textualize import Sensed, tell
 from instruction_data.degrading import unfold, worsen_face, worsen_voice, worsen_words
 from instruction_data.evidence import ABSENT, draw_face, draw_voice
 from instruction_data.material import Material, Said, Seen
-from instruction_data.rewording import SECOND, reword
+from instruction_data.rewording import SECOND, VARIED, reword, vary
 
 __all__ = ["Mix", "Part", "Stage", "StagedScene"]
 
@@ -101,9 +101,9 @@ class StagedScene:
 class Stage:
     """Puts scenes together from one split's material."""
 
-    def __init__(self, material: Material, mix: Mix, reworded: float = 0.0) -> None:
-        """`reworded`: share of scenes that are told in the second vocabulary."""
-        self._mix, self._reworded = mix, reworded
+    def __init__(self, material: Material, mix: Mix, reworded: float = 0.0, varied: float = 0.0) -> None:
+        """`reworded`, `varied`: shares of scenes that are told in the second vocabulary, and in drawn wordings."""
+        self._mix, self._reworded, self._varied = mix, reworded, varied
         self._quotes, self._faces, self._voices = material.quotes(), material.faces(), material.voices()
         self._whole = material.whole()
         self._labels = tuple(load_lexicon().labels("basic8"))
@@ -157,6 +157,8 @@ class Stage:
         observations = tell(replace(sensed, face=_moving(sensed.face)))
         if self._reworded and rng.random() < self._reworded:
             return StagedScene(reword(observations), sensed, words, tuple(parts), wording=SECOND)
+        if self._varied and rng.random() < self._varied:
+            return StagedScene(vary(observations, rng), sensed, words, tuple(parts), wording=VARIED)
         return StagedScene(observations, sensed, words, tuple(parts))
 
     def _shown(self, rng: random.Random, felt: str) -> str | None:

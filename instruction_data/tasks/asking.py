@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from dataclasses import replace
 
 from affectgpt.cues import load_cues, unit_of
-from affectgpt.evaluation.faithfulness import questions
-from affectgpt.records import Modality, Observation
+from affectgpt.evaluation.faithfulness import Question, questions
+from affectgpt.records import Message, Modality, Observation
 from instruction_data.composer import VERSION
 from instruction_data.drafts import Draft, Evidence, Workbench
 from instruction_data.tasks.explaining import stage
@@ -23,8 +24,12 @@ _STRONGEST = "Which movement of the face is the most intense, and how intense is
 def yes_no(rng: random.Random, bench: Workbench) -> Draft | None:
     """Whether a cue, a direction, a quote or a channel is there; as often as not it is not.
 
-    The question about a cue is worded as the evaluation words it, in the same prompt.
+    The question about a cue is worded as the evaluation words it, in the same prompt. As often as the recipe says, many
+    questions about the same evidence follow each other: where only answers take the loss, one such row teaches as
+    much as a dozen that show their evidence anew.
     """
+    if bench.in_turn and rng.random() < bench.in_turn:
+        return _in_turn(rng, bench)
     evidence = stage(rng, bench)
     ways: list[Callable[[random.Random, Evidence, Workbench], Asked | None]] = [
         _cue,
@@ -61,6 +66,28 @@ def numbers(rng: random.Random, bench: Workbench) -> Draft | None:
     return _draft("numbers", evidence, bench, _number(rng, rng.choice(told)))
 
 
+def _in_turn(rng: random.Random, bench: Workbench) -> Draft | None:
+    evidence = stage(rng, bench)
+    cues = [_answered(q, evidence) for q in questions(evidence.observations, rng.getrandbits(30), 12)]
+    rng.shuffle(cues)
+    asked: dict[str, str] = dict(cues[: rng.randint(4, 10)])
+    for way in (_direction, _direction, _quote, _channel, _number_of, _number_of):
+        if (more := way(rng, evidence, bench)) is not None:
+            asked.setdefault(*more)
+    if len(asked) < 2:
+        return None
+    turns = list(asked.items())
+    rng.shuffle(turns)
+    first, *others = turns
+    draft = _draft("yes-no", evidence, bench, first)
+    messages = list(draft.prompt.messages)
+    answer = first[1]
+    for question, following in others:
+        messages += [Message("assistant", answer), Message("user", question)]
+        answer = following
+    return replace(draft, prompt=replace(draft.prompt, messages=tuple(messages)), answer=answer)
+
+
 def _number(rng: random.Random, o: Observation) -> Asked:
     noun = _noun(o.cue)
     if o.start_s is not None and o.end_s is not None and rng.random() < 0.4:
@@ -77,9 +104,15 @@ def _number(rng: random.Random, o: Observation) -> Asked:
 
 def _cue(rng: random.Random, evidence: Evidence, bench: Workbench) -> Asked | None:
     asked = questions(evidence.observations, rng.getrandbits(30), 1)
-    if not asked:
-        return None
-    q = asked[0]
+    return _answered(asked[0], evidence) if asked else None
+
+
+def _number_of(rng: random.Random, evidence: Evidence, bench: Workbench) -> Asked | None:
+    told = [o for o in evidence.observations.items if o.value is not None]
+    return _number(rng, rng.choice(told)) if told else None
+
+
+def _answered(q: Question, evidence: Evidence) -> Asked:
     there = next((o for o in evidence.observations.items if o.cue == q.cue), None)
     return q.text, f"Yes, in [{there.id}]." if there is not None else "No."
 

@@ -24,7 +24,7 @@ from instruction_data.degrading import unfold, worsen_face, worsen_voice
 from instruction_data.evidence import draw_face, draw_voice
 from instruction_data.material import KINDS, Material, Origin, Seen, gather, source_of
 from instruction_data.recipe import load_recipe
-from instruction_data.rewording import reword
+from instruction_data.rewording import reword, vary
 from instruction_data.scenes import Mix, Stage
 from instruction_data.splits import Splitter
 from instruction_data.store import read_rows
@@ -198,11 +198,13 @@ def test_agreeing_and_conflicting_scenes_both_occur() -> None:
     assert len([s for s in scenes if replace(s).observations.left_out]) > 0
 
 
-def test_a_second_vocabulary_changes_words_and_no_fact() -> None:
+@pytest.mark.parametrize("wording", ["second", "varied"])
+def test_other_words_change_no_fact(wording: str) -> None:
     stage, n_lines = Stage(Material("train"), Mix()), 0
     for seed in range(80):
         scene = stage.draw(random.Random(seed))
-        other = reword(scene.observations)
+        seen = scene.observations
+        other = reword(seen) if wording == "second" else vary(seen, random.Random(seed))
         assert appraise(other, scene.words) == appraise(scene.observations, scene.words)
         for o, told in zip(scene.observations.items, other.items, strict=True):
             numbers, changed = (
@@ -220,10 +222,22 @@ def test_a_second_vocabulary_changes_words_and_no_fact() -> None:
     assert n_lines > 300
 
 
+def test_a_drawn_wording_is_never_the_second_vocabulary_and_seldom_another_drawn_one() -> None:
+    stage, lines = Stage(Material("train"), Mix()), set()
+    for seed in range(40):
+        seen = stage.draw(random.Random(0)).observations
+        told = vary(seen, random.Random(seed))
+        assert told == vary(seen, random.Random(seed))
+        for o, a, b in zip(seen.items, told.items, reword(seen).items, strict=True):
+            assert o.is_missing or a.text != b.text
+        lines.add("\n".join(o.text for o in told.items))
+    assert len(lines) > 35
+
+
 def test_only_the_split_that_asks_for_it_is_reworded(tmp_path: Path) -> None:
     given = [f"out={tmp_path / 'out'}", f"tracks={tmp_path}", "rows={train: 12, dev: 24}", "workers=1"]
-    out = build(load_recipe("drawn", [*given, "reworded={dev: 0.5}", "tasks={explain: 1}"]))
-    assert {r.provenance.wording for r in read_rows(out / "train.jsonl")} == {""}
+    out = build(load_recipe("drawn", [*given, "reworded={dev: 0.5}", "varied={train: 0.5}", "tasks={explain: 1}"]))
+    assert {r.provenance.wording for r in read_rows(out / "train.jsonl")} == {"", "varied"}
     assert {r.provenance.wording for r in read_rows(out / "dev.jsonl")} == {"", "second"}
 
 

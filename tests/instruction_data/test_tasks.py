@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from affectgpt.cues import load_cues
 from affectgpt.emotions import load_lexicon
 from affectgpt.evaluation.faithfulness import said_yes
 from affectgpt.mentions import find_mentions
-from affectgpt.records import Modality
+from affectgpt.records import Message, Modality, Observations
 from affectgpt.textualize import Sensed, tell
 from instruction_data.drafts import Draft, Workbench
 from instruction_data.esconv import STRATEGIES, read_esconv
@@ -77,23 +78,37 @@ def test_every_task_makes_rows_that_pass_the_filters_and_the_same_twice(task: st
     assert n >= 10
 
 
-def test_half_the_yes_no_questions_plant_what_was_not_observed() -> None:
+@pytest.mark.parametrize("in_turn", [0.0, 1.0])
+def test_half_the_yes_no_questions_plant_what_was_not_observed(in_turn: float) -> None:
     verdicts = []
-    for draft in made("yes-no", 120):
-        yes = said_yes(draft.answer)
-        assert yes is not None
-        verdicts.append(yes)
-        question = draft.prompt.messages[-1].content.rpartition("\n\n")[2]
+    for seed in range(120):
+        draft = TASKS["yes-no"](random.Random(f"yes-no/{seed}"), replace(bench(), in_turn=in_turn))
+        if draft is None:
+            continue
+        turns = [*draft.prompt.messages, Message("assistant", draft.answer)]
+        assert [m.role for m in turns] == ["user", "assistant"] * (len(turns) // 2)
+        assert (len(turns) > 2) == bool(in_turn)
         assert draft.evidence is not None
-        observed = draft.evidence.observations
-        for cited in re.findall(r"\[(\w+)\]", draft.answer):
-            assert cited in observed.by_id()
-        if "as a cue of its own" in question:
-            named = {m.cue for m in find_mentions(question)}
-            assert bool(named & {o.cue for o in observed.items}) == yes
-        if quote := re.search(r'saying "(.+)"\?', question):
-            assert any(o.quote == quote[1] for o in observed.items) == yes
+        asked = [m.content.rpartition("\n\n")[2] for m in turns[::2]]
+        assert len({*asked}) == len(asked)
+        for question, answer in zip(asked, (m.content for m in turns[1::2]), strict=True):
+            yes = said_yes(answer)
+            assert (yes is not None) == question.endswith("Answer yes or no.")
+            if yes is not None:
+                assert_true(question, answer, yes, draft.evidence.observations)
+                verdicts.append(yes)
     assert 0.3 < sum(verdicts) / len(verdicts) < 0.7
+
+
+def assert_true(question: str, answer: str, yes: bool, observed: Observations) -> None:
+    """A yes where it was observed, with its id, and a no where it was not."""
+    for cited in re.findall(r"\[(\w+)\]", answer):
+        assert cited in observed.by_id()
+    if "as a cue of its own" in question:
+        named = {m.cue for m in find_mentions(question)}
+        assert bool(named & {o.cue for o in observed.items}) == yes
+    if quote := re.search(r'saying "(.+)"\?', question):
+        assert any(o.quote == quote[1] for o in observed.items) == yes
 
 
 def test_numbers_are_quoted_as_they_stand() -> None:
