@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from affectgpt.errors import InputError
 from affectgpt.records import Clip, FaceTrack, Frame, Modality, VoiceTrack, Waveform
 
-__all__ = ["Encoder", "Features", "Senses", "join"]
+__all__ = ["Encoder", "Features", "Signals", "join"]
 
 Floats = NDArray[np.float32]
 
@@ -80,7 +80,7 @@ def _fault(features: Features) -> str:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Senses:
+class Signals:
     """What one clip offers to encoders; each takes what it needs, and what is None or empty is missing.
 
     open_frames(rate_hz) gives the pictures at that rate (None: every one), open_sound() the sound as mono blocks; both
@@ -93,8 +93,8 @@ class Senses:
     open_sound: Callable[[], Iterable[Waveform]] = tuple
 
     @classmethod
-    def of(cls, clip: Clip, face: FaceTrack | None = None, voice: VoiceTrack | None = None) -> Senses:
-        """Senses of a clip on disk: its frames and sound are decoded when an encoder asks for them."""
+    def of(cls, clip: Clip, face: FaceTrack | None = None, voice: VoiceTrack | None = None) -> Signals:
+        """The signals of a clip on disk: its frames and sound are decoded when an encoder asks for them."""
         from affectgpt import media
 
         return cls(face, voice, lambda rate_hz: media.frames(clip, rate_hz), lambda: media.waveform(clip))
@@ -108,7 +108,7 @@ class Encoder(Protocol):
     width: int
     modality: Modality
 
-    def encode(self, senses: Senses) -> Features:
+    def encode(self, signals: Signals) -> Features:
         """The clip's features, of no tokens where the modality is missing. Sound and pictures are read as a stream."""
         ...
 
