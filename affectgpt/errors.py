@@ -13,6 +13,7 @@ AffectError
 │   └── UploadRefused       what a client sent is not taken: of no kind that is read, or damaged
 │       ├── UploadTooLarge  more bytes, seconds, pixels or frames a second than allowed
 │       └── UrlRefused      an address that is not fetched: its form, its host, or where the host leads
+├── OutputError             what was made cannot be written: the disk is full, the place is read-only, a file is another's
 ├── PoolFull                every place in a bounded queue or store is taken: try again later
 ├── WorkerDied              a worker's process ended before its task did
 │   ├── WorkerTimeout       it was ended: the task ran longer than allowed
@@ -20,13 +21,15 @@ AffectError
 ├── MissingDependency       an optional package is not installed
 ├── ModelError              weights that are missing, damaged, or of another model
 └── EngineError             the language model's server or runtime failed
-    └── EngineUnreachable   nothing answers at the base URL
+    ├── EngineUnreachable   nothing answers at the base URL
+    └── EngineBusy          too much was asked of it, or it failed for now: a later try may succeed
 """
 
 from __future__ import annotations
 
 __all__ = [
     "AffectError",
+    "EngineBusy",
     "EngineError",
     "EngineUnreachable",
     "ImageTooLarge",
@@ -36,6 +39,7 @@ __all__ = [
     "MissingDependency",
     "ModelError",
     "OptionError",
+    "OutputError",
     "PoolFull",
     "PromptError",
     "TrackFileError",
@@ -115,6 +119,10 @@ class UrlRefused(UploadRefused):
     """An address that is not fetched: its form, its host, or where the host leads."""
 
 
+class OutputError(AffectError):
+    """What was made cannot be written: the disk is full, the place is read-only, or the file there is another's."""
+
+
 class PoolFull(AffectError):
     """Every place in a bounded queue or store is taken; a later try may succeed."""
 
@@ -147,3 +155,12 @@ class EngineError(AffectError):
 
 class EngineUnreachable(EngineError):
     """Nothing answers at the engine's base URL."""
+
+
+class EngineBusy(EngineError):
+    """The server turned a request away or failed for now (408, 429, 5xx, no answer in time); a later try may succeed.
+
+    `retry_after_s` is how long the server wants to be left alone, where it says so.
+    """
+
+    retry_after_s: float | None = None

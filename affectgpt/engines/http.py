@@ -20,7 +20,7 @@ from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 from affectgpt.engines.engine import EngineOptions, stamp
-from affectgpt.errors import EngineError, EngineUnreachable, OptionError
+from affectgpt.errors import EngineBusy, EngineError, EngineUnreachable, OptionError
 from affectgpt.records import Completion, Prompt, Sampling
 
 __all__ = ["HttpEngine", "chat_request", "is_about_format", "open_http", "unmarked"]
@@ -50,6 +50,9 @@ _MARK = re.compile(
 """Where a mark begins that chat templates or servers use; this side does not know which model answers."""
 
 _ABOUT_FORMAT = re.compile(r"response_format|json_schema|json schema|structured|guided|grammar", re.IGNORECASE)
+_FOR_NOW = (408, 409, 429)
+"""Refusals that another try may turn (RFC 9110, 15.5.9 and 15.5.10; RFC 6585, 4); so may every 5xx."""
+
 _BEYOND_OPENAI = ("continue_final_message", "add_generation_prompt")
 _log = logging.getLogger(__name__)
 
@@ -110,7 +113,8 @@ class HttpEngine:
         """One answer a prompt, in order. The first failure, by order, is raised, and waiting requests are dropped.
 
         Raises:
-            EngineUnreachable: nothing answers. EngineError: the server refused, failed, timed out or answered nonsense.
+            EngineUnreachable: nothing answers. EngineBusy: it turns requests away, fails or is late, after all retries.
+            EngineError: the server refused or answered nonsense.
         """
         if not prompts:
             return []
@@ -252,13 +256,13 @@ class HttpEngine:
         import openai
 
         if isinstance(e, openai.APITimeoutError) and "connect" not in type(e.__cause__).__name__.lower():
-            return EngineError(f"{self._url} did not answer within {self._options.timeout_s:g} s", "raise --timeout")
+            return EngineBusy(f"{self._url} did not answer within {self._options.timeout_s:g} s", "raise --timeout")
         if isinstance(e, openai.APIConnectionError):
             return EngineUnreachable(f"nothing answers at {self._url}", "start the server, or correct --base-url")
         if isinstance(e, openai.APIStatusError):
             said = _plain(str(e.message))
             said = (said if self._key == NO_KEY else said.replace(self._key, "[key]"))[:300]
-            return EngineError(f"{self._url} answered {e.status_code}: {said}", self._remedy(e.status_code))
+            return _refusal(e, f"{self._url} answered {e.status_code}: {said}", self._remedy(e.status_code))
         return self._nonsense()
 
     def _remedy(self, status: int) -> str:
@@ -298,6 +302,17 @@ def chat_request(
         schema = {"name": name, "schema": dict(prompt.schema), "strict": True}
         asked["response_format"] = {"type": "json_schema", "json_schema": schema}
     return asked
+
+
+def _refusal(e: Any, what: str, remedy: str) -> EngineError:
+    """An answer that is an error: a busy server's, where a later try may succeed."""
+    if e.status_code not in _FOR_NOW and e.status_code < 500:
+        return EngineError(what, remedy)
+    busy = EngineBusy(what, remedy)
+    said = e.response.headers.get("retry-after", "")
+    # RFC 9110, 10.2.3: seconds, or a date that needs a clock both sides agree on, which is not relied upon.
+    busy.retry_after_s = float(said) if re.fullmatch(r"[0-9]{1,6}", said) else None
+    return busy
 
 
 def is_about_format(error: str) -> bool:

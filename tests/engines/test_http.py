@@ -17,7 +17,7 @@ import pytest
 
 from affectgpt.engines.engine import EngineOptions, open_engine
 from affectgpt.engines.http import _key
-from affectgpt.errors import EngineError, EngineUnreachable, OptionError
+from affectgpt.errors import EngineBusy, EngineError, EngineUnreachable, OptionError
 from affectgpt.records import Completion, Message, Prompt, Sampling
 
 SECRET = "sk-very-secret-0123456789"
@@ -49,6 +49,7 @@ class Scripted(ThreadingHTTPServer):
         self.script: list[Any] = [(200, reply("fine"))]
         self.models: Any = ["m"]
         self.owner = "somebody"
+        self.later = ""
         self.asked: list[dict[str, Any]] = []
         self.headers: list[dict[str, str]] = []
         self.turn = threading.Lock()
@@ -90,6 +91,8 @@ class Handler(BaseHTTPRequestHandler):
         if status == 307:
             self.send_header("Location", "http://127.0.0.1:9/elsewhere")
         self.send_header("retry-after-ms", "1")
+        if self.server.later:
+            self.send_header("retry-after", self.server.later)
         self.end_headers()
         self.wfile.write(raw)
 
@@ -197,6 +200,23 @@ def test_a_refused_key_never_shows(server: Scripted) -> None:
     assert server.headers[0]["authorization"] == f"Bearer {SECRET}"
 
 
+@pytest.mark.parametrize(("status", "is_for_now"), [(400, False), (401, False), (404, False), (429, True), (503, True)])
+def test_what_may_be_different_later_is_told_from_what_may_not(server: Scripted, status: int, is_for_now: bool) -> None:
+    server.script = [(status, {"error": {"message": "no"}})]
+    server.later = "7"
+    with pytest.raises(EngineError) as e:
+        ask(server, n_retries=0)
+    assert isinstance(e.value, EngineBusy) is is_for_now
+    assert getattr(e.value, "retry_after_s", None) == (7.0 if is_for_now else None)
+
+
+def test_a_date_to_come_back_at_is_not_relied_upon(server: Scripted) -> None:
+    server.script, server.later = [(429, {})], "Wed, 21 Oct 2015 07:28:00 GMT"
+    with pytest.raises(EngineBusy) as e:
+        ask(server, n_retries=0)
+    assert e.value.retry_after_s is None
+
+
 def test_silence_is_a_timeout_and_a_closed_port_unreachable(server: Scripted) -> None:
     def late(_: dict[str, Any]) -> dict[str, Any]:
         time.sleep(0.6)
@@ -205,7 +225,7 @@ def test_silence_is_a_timeout_and_a_closed_port_unreachable(server: Scripted) ->
     server.script = [(200, late)]
     with pytest.raises(EngineError, match=r"did not answer within 0\.2 s.*--timeout") as e:
         ask(server, timeout_s=0.2, n_retries=0)
-    assert not isinstance(e.value, EngineUnreachable)
+    assert isinstance(e.value, EngineBusy)
     options = EngineOptions(base_url="http://user:hunter2@127.0.0.1:9/v1", model="m", n_retries=0)
     with pytest.raises(EngineUnreachable, match=r"http://127\.0\.0\.1:9/v1; start the server") as e:
         open_engine(options, {}).generate([prompt()], Sampling())
