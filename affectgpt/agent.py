@@ -139,31 +139,49 @@ class AffectAgent:
     def conclude(self, senses: Senses, progress: Progress = quiet) -> Outcome:
         """Observations, and the engine's answer to them, checked claim by claim and asked again where that contradicts.
 
+        `answer(weigh(senses))`. Raises EngineError where the engine failed.
+        """
+        return self.answer(self.weigh(senses, progress), progress)
+
+    def weigh(self, senses: Senses, progress: Progress = quiet) -> Outcome:
+        """What was observed and what the appraisers make of it; nobody is asked yet."""
+        job = Job(progress)
+        with job.stage("tell"):
+            observations = self.observe(senses)
+        # Over no evidence the appraisers could only repeat their priors.
+        appraisal = self._appraise(senses, observations, job) if _is_evidence(observations) else None
+        readers = {
+            f"{name} reader": track.reader
+            for name, track in (("face", senses.face), ("voice", senses.voice))
+            if track is not None
+        }
+        appraisers = {f"{m} appraiser": who for m, who in appraisal.read_by.items()} if appraisal else {}
+        return Outcome(
+            senses.clip,
+            observations,
+            None,
+            senses.transcript,
+            appraisal,
+            timings_s=_added(senses.timings_s, job),
+            versions={**loaded_versions(), **readers, **appraisers},
+            decide=self.options.decide,
+        )
+
+    def answer(self, weighed: Outcome, progress: Progress = quiet) -> Outcome:
+        """What `weigh` gave, with the engine's answer to it.
+
         The answer is None without an engine, and where nothing but absences was observed: a model asked about no
         evidence can only invent some.
 
         Raises:
             EngineError: the engine failed.
         """
+        if self.engine is None or not _is_evidence(weighed.observations):
+            return weighed
         job = Job(progress)
-        with job.stage("tell"):
-            observations = self.observe(senses)
-            is_evidence = any(not o.is_missing for o in observations.items)
-        # Over no evidence the appraisers could only repeat their priors.
-        appraisal = self._appraise(senses, observations, job) if is_evidence else None
-        outcome = Outcome(senses.clip, observations, None, senses.transcript, appraisal, decide=self.options.decide)
-        if self.engine is not None and is_evidence:
-            outcome = self._answer(outcome, self.engine, job)
-        readers = {
-            f"{name} reader": track.reader
-            for name, track in (("face", senses.face), ("voice", senses.voice))
-            if track is not None
-        }
-        total_s = senses.timings_s.get("total", 0.0) + job.elapsed_s
-        timings_s = {**senses.timings_s, **job.timings_s, "total": total_s}
-        appraisers = {f"{m} appraiser": who for m, who in appraisal.read_by.items()} if appraisal else {}
-        versions = {**loaded_versions(), **readers, **appraisers, **outcome.versions}
-        return replace(outcome, timings_s=timings_s, versions=versions)
+        outcome = self._answer(weighed, self.engine, job)
+        versions = {**loaded_versions(), **weighed.versions, **outcome.versions}
+        return replace(outcome, timings_s=_added(weighed.timings_s, job), versions=versions)
 
     def explain(self, path: Path | str | None, progress: Progress = quiet) -> Outcome:
         """`conclude(sense(path))`."""
@@ -291,3 +309,12 @@ def _absences(clip: Clip | None, options: AgentOptions) -> tuple[dict[Modality, 
         failures = dict.fromkeys((Modality.FACE, Modality.VOICE), "there is a transcript and no clip")
     failures = {modality: why for modality, why in failures.items() if modality in options.modalities}
     return failures, options.modalities - failures.keys()
+
+
+def _is_evidence(observations: Observations) -> bool:
+    return any(not o.is_missing for o in observations.items)
+
+
+def _added(timings_s: Mapping[str, float], job: Job) -> dict[str, float]:
+    """The timings so far and this job's, their totals added."""
+    return {**timings_s, **job.timings_s, "total": timings_s.get("total", 0.0) + job.elapsed_s}

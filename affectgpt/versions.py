@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 import sys
+from functools import cache
 from importlib import metadata
 
 __all__ = ["loaded_versions", "own_version"]
@@ -40,9 +41,15 @@ def loaded_versions() -> dict[str, str]:
     """Versions of this package, of Python and of the libraries that are loaded in this process."""
     versions = {"affectgpt": own_version(), "python": platform.python_version()}
     for module, distribution in DISTRIBUTIONS.items():
-        if module in sys.modules:
-            try:
-                versions[distribution] = metadata.version(distribution)
-            except metadata.PackageNotFoundError:  # a module of that name from elsewhere
-                continue
+        if module in sys.modules and (version := _version(distribution)) is not None:
+            versions[distribution] = version
     return versions
+
+
+@cache
+def _version(distribution: str) -> str | None:
+    """What is installed, looked up once: that reads files, and every outcome asks. None: a module from elsewhere."""
+    try:
+        return metadata.version(distribution)
+    except metadata.PackageNotFoundError:
+        return None

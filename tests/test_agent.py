@@ -65,6 +65,19 @@ def test_every_modality_is_sensed_told_asked_and_checked(talkie: Path) -> None:
     assert outcome.versions["affectgpt"]
 
 
+def test_weighing_asks_nobody_and_answering_what_was_weighed_is_concluding(talkie: Path) -> None:
+    engine = fakes.CountingEngine([fakes.ANSWER])
+    made = agent(engine, speech=SpeechOptions(text="I got the job"))
+    senses = made.sense(talkie)
+    weighed = made.weigh(senses)
+    assert weighed.answer is None
+    assert engine.asked == []
+    answered, concluded = to_json(made.answer(weighed)), to_json(made.conclude(senses))
+    for document in (answered, concluded):
+        assert document.pop("timings_s")["total"] > sum(senses.timings_s.values()) / 3  # type: ignore[attr-defined]
+    assert answered == concluded
+
+
 def test_progress_names_known_stages_and_ends_each(talkie: Path) -> None:
     told: list[tuple[str, float | None]] = []
     lock = threading.Lock()
