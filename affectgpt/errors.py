@@ -13,7 +13,7 @@ AffectError
 │   └── UploadRefused       what a client sent is not taken: of no kind that is read, or damaged
 │       ├── UploadTooLarge  more bytes, seconds, pixels or frames a second than allowed
 │       └── UrlRefused      an address that is not fetched: its form, its host, or where the host leads
-├── OutputError             what was made cannot be written: the disk is full, the place is read-only, a file is another's
+├── OutputError             what was made cannot be written: the disk is full, the place read-only, a file another's
 ├── PoolFull                every place in a bounded queue or store is taken: try again later
 ├── WorkerDied              a worker's process ended before its task did
 │   ├── WorkerTimeout       it was ended: the task ran longer than allowed
