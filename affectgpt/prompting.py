@@ -6,7 +6,7 @@ Training, batch, serving and evaluation call the same `render`, so that what a m
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
@@ -19,11 +19,24 @@ import yaml
 from affectgpt.answers import FORMS, answer_schema
 from affectgpt.cues import noun_phrase
 from affectgpt.errors import PromptError
-from affectgpt.records import Appraisal, Message, Modality, Observations, Prompt
+from affectgpt.records import (
+    SOFT_NAME,
+    Appraisal,
+    EmbeddedPrompt,
+    Message,
+    Modality,
+    Observations,
+    Prompt,
+    SoftPart,
+    soft_marker,
+)
 
 __all__ = ["PromptLibrary", "PromptTemplate", "appraisal_lines", "observation_lines", "shipped_folder"]
 
-_FIELDS = {"id", "version", "description", "variables", "answer", "system", "user"}
+_FIELDS = {"id", "version", "description", "variables", "soft", "answer", "system", "user"}
+_MAY_LACK = {"description", "soft"}
+NOTHING = "none"
+"""What a place shows where there is nothing to show."""
 SHORTLIST = 3
 """Emotions shown to the model. HEF (arXiv 2402.11801) first lets the model decide among a small model's likeliest, then
 among the rest."""
@@ -34,7 +47,10 @@ _TEMPLATE_TOKEN = re.compile(r"<\|[^|>\n]{0,64}\|>|</?s>|\[/?INST\]|<(?:bos|eos|
 
 @dataclass(frozen=True, slots=True)
 class PromptTemplate:
-    """One prompt file: texts with `{variable}` places, the declared variables and the name of the answer's form."""
+    """One prompt file: texts with `{variable}` places, the declared variables and the name of the answer's form.
+
+    `soft` are the places of soft tokens, in their order; each stands alone on its line.
+    """
 
     id: str
     version: str
@@ -43,12 +59,13 @@ class PromptTemplate:
     answer: str
     system: str
     user: str
+    soft: tuple[str, ...] = ()
 
-    def render(self, **variables: str) -> Prompt:
-        """Fill the places.
+    def render(self, parts: Sequence[SoftPart] = (), /, **variables: str) -> Prompt:
+        """Fill the places; one that has places for soft tokens gives an EmbeddedPrompt, whichever of them are given.
 
         Raises:
-            PromptError: a variable is missing, or was not declared.
+            PromptError: a variable is missing, or was not declared; soft tokens that have no place, or do not fit.
         """
         if set(variables) != set(self.variables):
             missing, extra = set(self.variables) - set(variables), set(variables) - set(self.variables)
@@ -56,10 +73,24 @@ class PromptTemplate:
                 f"prompt {self.id!r} takes {sorted(self.variables)}",
                 f"missing {sorted(missing)}, not declared {sorted(extra)}",
             )
-        safe = {name: disarm(value) for name, value in variables.items()}
+        safe = {name: disarm(value) for name, value in variables.items()} | self._places(parts)
         messages = [Message("system", self.system.format_map(safe))] if self.system else []
         messages.append(Message("user", self.user.format_map(safe)))
-        return Prompt(tuple(messages), self.id, self.version, answer_schema(self.answer))
+        asked = (tuple(messages), self.id, self.version, answer_schema(self.answer))
+        if not self.soft:
+            return Prompt(*asked)
+        try:
+            return EmbeddedPrompt(*asked, parts=tuple(sorted(parts, key=lambda part: self.soft.index(part.name))))
+        except ValueError as e:
+            raise PromptError(f"prompt {self.id!r}: {e}", "give each place one part, all of one width") from None
+
+    def _places(self, parts: Sequence[SoftPart]) -> dict[str, str]:
+        """A marker for each place that is given soft tokens, and a word for each that is not."""
+        names = {part.name for part in parts}
+        if unknown := names - set(self.soft):
+            remedy = f"it has places for {', '.join(self.soft)}" if self.soft else "name a prompt that has places"
+            raise PromptError(f"prompt {self.id!r} has no place for the soft tokens {sorted(unknown)}", remedy)
+        return {name: soft_marker(name) if name in names else NOTHING for name in self.soft}
 
 
 def disarm(text: str) -> str:
@@ -71,7 +102,7 @@ def disarm(text: str) -> str:
 
 def observation_lines(observations: Observations) -> str:
     """The observations as every prompt shows them: `[F1] …`, a line each."""
-    return "\n".join(o.line.replace("\n", " ") for o in observations.items) or "none"
+    return "\n".join(o.line.replace("\n", " ") for o in observations.items) or NOTHING
 
 
 def appraisal_lines(appraisal: Appraisal | None, observations: Observations) -> str:
@@ -131,13 +162,26 @@ class PromptLibrary:
             raise PromptError(f"no prompt {prompt_id!r}", f"there are {', '.join(self.ids())}") from None
 
     def render(
-        self, prompt_id: str, observations: Observations, appraisal: Appraisal | None = None, **variables: str
+        self,
+        prompt_id: str,
+        observations: Observations,
+        appraisal: Appraisal | None = None,
+        parts: Sequence[SoftPart] = (),
+        **variables: str,
     ) -> Prompt:
-        """Render one prompt over a clip's observations and what the appraisers make of them."""
+        """Render one prompt over a clip's observations, what the appraisers make of them, and its soft tokens.
+
+        Observations and appraisal are shown where the prompt has places for them; soft tokens must have one.
+
+        Raises:
+            PromptError: no such prompt, or what is given does not fit its places.
+        """
         template = self.get(prompt_id)
         if "appraisal" in template.variables:
             variables = {"appraisal": appraisal_lines(appraisal, observations), **variables}
-        return template.render(observations=observation_lines(observations), **variables)
+        if "observations" in template.variables or not template.soft:
+            variables = {"observations": observation_lines(observations), **variables}
+        return template.render(parts, **variables)
 
 
 @cache
@@ -152,25 +196,38 @@ def _read(path: Path) -> PromptTemplate:
         row = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as e:
         raise PromptError(f"prompt file {path} cannot be read: {e}", "mend the YAML") from None
-    if not isinstance(row, Mapping) or set(row) - _FIELDS or _FIELDS - {"description"} - set(row):
+    if not isinstance(row, Mapping) or set(row) - _FIELDS or _FIELDS - _MAY_LACK - set(row):
         raise PromptError(f"prompt file {path} must hold exactly {sorted(_FIELDS)}", "mend the keys")
     _check(path, row)
-    texts: dict[str, Any] = {k: str(row.get(k, "")) for k in _FIELDS - {"variables"}}
-    return PromptTemplate(variables=tuple(row["variables"]), **texts)
+    texts: dict[str, Any] = {k: str(row.get(k, "")) for k in _FIELDS - {"variables", "soft"}}
+    return PromptTemplate(variables=tuple(row["variables"]), soft=tuple(row.get("soft", ())), **texts)
 
 
 def _check(path: Path, row: Mapping[str, Any]) -> None:
     try:
-        used = set(_places(row["system"])) | set(_places(row["user"]))
+        used = [*_places(row["system"]), *_places(row["user"])]
     except (ValueError, TypeError) as e:
         raise PromptError(
             f"prompt file {path} has a malformed place: {e}", "write {name}, and {{ }} for braces"
         ) from None
-    declared = row["variables"]
-    if not isinstance(declared, list) or used != set(declared):
-        raise PromptError(f"prompt file {path} uses {sorted(used)} and declares {declared}", "make the two agree")
+    declared, soft = row["variables"], row.get("soft", [])
+    are_names = all(isinstance(names, list) and all(isinstance(n, str) for n in names) for names in (declared, soft))
+    if not are_names or set(used) != {*declared, *soft}:
+        what = f"prompt file {path} uses {sorted(set(used))} and declares {declared} and soft {soft}"
+        raise PromptError(what, "make the two agree")
+    _check_soft(path, row, [name for name in used if name in soft])
     if row["answer"] not in FORMS:
         raise PromptError(f"prompt file {path}: no answer form {row['answer']!r}", f"use {' or '.join(FORMS)}")
+
+
+def _check_soft(path: Path, row: Mapping[str, Any], used: list[str]) -> None:
+    """Each place of soft tokens is a line of its own, once, in the declared order, and no variable has its name."""
+    soft = row.get("soft", [])
+    lines = f"{row['system']}\n{row['user']}".split("\n")
+    alone = [name for line in lines for name in soft if line == f"{{{name}}}"]
+    if not alone == soft == used or set(soft) & set(row["variables"]) or not all(map(SOFT_NAME.fullmatch, soft)):
+        what = f"prompt file {path}: the places of soft tokens {soft} are not each alone on a line, once, in this order"
+        raise PromptError(what, "give each a line of its own, a small letter first, and no variable its name")
 
 
 def _places(text: str) -> Iterable[str]:

@@ -33,6 +33,7 @@ from affectgpt.records.evidence import (
     Observations,
 )
 from affectgpt.records.instruction import InstructionExample, Provenance, Source
+from affectgpt.records.soft import SOFT_NAME, EmbeddedPrompt, SoftPart, soft_marker
 from affectgpt.records.tracks import (
     BaselineKind,
     Clip,
@@ -50,6 +51,7 @@ from affectgpt.records.tracks import (
 )
 
 __all__ = [
+    "SOFT_NAME",
     "Appraisal",
     "BaselineKind",
     "CheckedClaim",
@@ -59,6 +61,7 @@ __all__ = [
     "Conclusion",
     "Decider",
     "Decision",
+    "EmbeddedPrompt",
     "EmotionDistribution",
     "EmotionSet",
     "Explanation",
@@ -77,6 +80,7 @@ __all__ = [
     "Provenance",
     "Revision",
     "Sampling",
+    "SoftPart",
     "Source",
     "Transcript",
     "TranscriptSource",
@@ -87,4 +91,5 @@ __all__ = [
     "VoiceWindow",
     "Waveform",
     "Word",
+    "soft_marker",
 ]
