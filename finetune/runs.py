@@ -12,7 +12,6 @@ import json
 import os
 import platform
 import shutil
-import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -25,6 +24,7 @@ from typing import Any
 from affectgpt.engines import adapter
 from affectgpt.errors import OptionError
 from affectgpt.versions import own_version
+from finetune.cards import commit
 from finetune.config import Recipe, load_recipe, write_yaml
 from finetune.loading import started_folder
 from finetune.preflight import Report
@@ -113,7 +113,7 @@ class Run:
             "state": "running",
             "seed": self.recipe.seed,
             "data_sha256": data_sha256(self.recipe),
-            "commit": _commit(),
+            "commit": commit(),
             "versions": versions(),
             "machine": {"system": platform.platform(), "device": report.device, "n_cpus": os.cpu_count()},
             "command": sys.argv[1:],
@@ -271,12 +271,6 @@ def _started_from(recipe: Recipe) -> dict[str, str] | None:
 
 def _step_of(checkpoint: str | None) -> int | None:
     return int(checkpoint.rpartition("-")[2]) if checkpoint else None
-
-
-def _commit() -> str:
-    here = Path(__file__).resolve().parent
-    done = subprocess.run(["git", "-C", here, "rev-parse", "HEAD"], capture_output=True, text=True, check=False)
-    return done.stdout.strip() or "unknown"
 
 
 def _write(path: Path, text: str) -> None:
