@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import logging
 import os
 import secrets
@@ -11,34 +10,23 @@ import shutil
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import fields, is_dataclass, replace
-from functools import cache as once
-from importlib import metadata
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 
-import affectgpt
 from affectgpt import media
 from affectgpt.agent import AffectAgent, Progress, Senses, quiet
 from affectgpt.errors import AffectError, MediaNotFound, WorkerDied
 from affectgpt.readers import AgentOptions, open_face_reader, open_voice_reader
 from affectgpt.records import Frame, Waveform
-from affectgpt.versions import DISTRIBUTIONS, own_version
-from affectgpt.workers import MediaCache, ProcessFolder, WorkerPool, pack, report, unpack
+from affectgpt.workers import MediaCache, ProcessFolder, WorkerPool, pack, reading_key, report, unpack
 from serve.threads import in_thread
 
 __all__ = ["Perception", "sense_packed", "warm_readers"]
 
 log = logging.getLogger(__name__)
-
-_NOT_SENSING: Final = frozenset(
-    {"top_k", "key_observations", "decide", "permissive", "coverage", "revisions", "sampling"}
-)
-"""Options that the readers never see. One that is not named here is taken to shape the reading."""
-
-_READING_CODE: Final = ("media", "perceive", "records", "data", "agent.py", "jobs.py", "readers.py")
 
 
 class Perception:
@@ -227,33 +215,7 @@ def _link(path: Path, target: Path) -> None:
 
 
 def _key(path: Path, options: AgentOptions, sha256: str | None) -> str:
-    shaping = {f.name: _plain(getattr(options, f.name)) for f in fields(options) if f.name not in _NOT_SENSING}
-    whisper = os.environ.get("AFFECTGPT_WHISPER")
-    return MediaCache.key(sha256 or media.media_hash(path), path.suffix.lower(), shaping, whisper, _readers())
-
-
-def _plain(value: object) -> object:
-    """An option in JSON's types; a file by its content, so that another file under the same name is another option."""
-    if isinstance(value, Path):
-        return media.media_hash(value) if value.is_file() else str(value)
-    if is_dataclass(value) and not isinstance(value, type):
-        return {f.name: _plain(getattr(value, f.name)) for f in fields(value)}
-    return sorted(map(str, value)) if isinstance(value, frozenset) else value
-
-
-@once
-def _readers() -> dict[str, str]:
-    """What decides a reading besides media and options: the libraries' versions, and our own code and tables."""
-    versions = {"affectgpt": own_version()}
-    for distribution in DISTRIBUTIONS.values():
-        with suppress(metadata.PackageNotFoundError):
-            versions[distribution] = metadata.version(distribution)
-    package = Path(affectgpt.__file__).parent
-    digest = hashlib.sha256()
-    for name in _READING_CODE:
-        for file in sorted(p for p in (package / name, *(package / name).rglob("*")) if p.suffix in {".py", ".toml"}):
-            digest.update(file.read_bytes())
-    return {**versions, "code": digest.hexdigest()}
+    return reading_key(options, sha256 or media.media_hash(path), path.suffix)
 
 
 def _told_of(senses: Senses, path: Path, rename: Callable[[str], str]) -> Senses:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from affectgpt.workers.archive import pack, unpack
 from affectgpt.workers.cache import MediaCache
 from affectgpt.workers.folders import ProcessFolder, private_folder
+from affectgpt.workers.keys import reading_key
 from affectgpt.workers.pool import WorkerPool
 from affectgpt.workers.ticket import Limits, Ticket
 from affectgpt.workers.worker import report
@@ -21,6 +22,7 @@ __all__ = [
     "WorkerPool",
     "pack",
     "private_folder",
+    "reading_key",
     "report",
     "unpack",
 ]

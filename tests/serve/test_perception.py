@@ -23,6 +23,7 @@ from affectgpt.errors import (
 from affectgpt.readers import AgentOptions, FaceOptions, SpeechOptions
 from affectgpt.records import Modality, Sampling
 from affectgpt.workers import MediaCache, WorkerPool
+from affectgpt.workers.keys import NOT_SENSING
 from serve.perception import Perception, _key, warm_readers
 
 OPTIONS = AgentOptions()
@@ -133,11 +134,9 @@ def test_options_that_shape_the_reading_make_another(tmp_path: Path) -> None:
 
 
 def test_an_option_that_nobody_thought_of_shapes_the_reading() -> None:
-    from serve.perception import _NOT_SENSING
-
-    assert {f.name for f in fields(AgentOptions)} >= _NOT_SENSING
+    assert {f.name for f in fields(AgentOptions)} >= NOT_SENSING
     sensing = {"modalities", "face", "speech", "voice_reader", "max_duration_s", "setting"}
-    assert not sensing & _NOT_SENSING
+    assert not sensing & NOT_SENSING
 
 
 def test_a_damaged_entry_is_read_anew(perception: Perception, order: Callable[..., Path], tmp_path: Path) -> None:
