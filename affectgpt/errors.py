@@ -14,6 +14,7 @@ AffectError
 │       ├── UploadTooLarge  more bytes, seconds, pixels or frames a second than allowed
 │       └── UrlRefused      an address that is not fetched: its form, its host, or where the host leads
 ├── OutputError             what was made cannot be written: the disk is full, the place read-only, a file another's
+├── MediaUnreachable        the place that a medium lies in did not give it: a later try may succeed
 ├── PoolFull                every place in a bounded queue or store is taken: try again later
 ├── WorkerDied              a worker's process ended before its task did
 │   ├── WorkerTimeout       it was ended: the task ran longer than allowed
@@ -36,6 +37,7 @@ __all__ = [
     "InputError",
     "MediaNotFound",
     "MediaTooLong",
+    "MediaUnreachable",
     "MissingDependency",
     "ModelError",
     "OptionError",
@@ -121,6 +123,10 @@ class UrlRefused(UploadRefused):
 
 class OutputError(AffectError):
     """What was made cannot be written: the disk is full, the place is read-only, or the file there is another's."""
+
+
+class MediaUnreachable(AffectError):
+    """The place that a medium lies in did not give it; a later try may succeed."""
 
 
 class PoolFull(AffectError):
