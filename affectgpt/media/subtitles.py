@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import codecs
 import html
+import os
 import re
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +31,9 @@ MAX_SUBTITLE_BYTES = 5_000_000
 """A three-hour film's subtitles hold about 150 kB."""
 
 _EXTENSIONS = (".srt", ".vtt")
+_TAGGED = re.compile(r"(.+)\.[A-Za-z]{2,3}(?:[-_][A-Za-z0-9]{2,8})?\.(?:srt|vtt)", re.IGNORECASE | re.DOTALL)
+_SETTLED_NS = 2 * 10**9
+"""A folder's time of change is as coarse as its file system's clock: two seconds on FAT, milliseconds elsewhere."""
 _BOMS = ((codecs.BOM_UTF8, "utf-8-sig"), (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"))
 _ARROW = "-->"
 _NEGATIVE_TIME = re.compile(r"(?<![\d:.,-])-(?:\d{1,4}:)?\d{1,2}:\d{1,2}[.,]\d{1,3}")
@@ -49,16 +55,36 @@ def subtitle_path(clip_path: str | Path) -> Path | None:
         exact = clip_path.with_suffix(extension)
         if exact.is_file() and exact != clip_path:
             return exact
-    try:
-        tagged = [p for p in clip_path.parent.iterdir() if _is_tagged_sidecar(p, clip_path.stem) and p.is_file()]
-    except OSError:
-        return None
+    tagged = [p for p in _tagged(clip_path.parent).get(clip_path.stem.lower(), ()) if p.is_file()]
     return min(tagged, key=lambda p: (not p.stem.lower().endswith((".en", ".eng")), p.name), default=None)
 
 
-def _is_tagged_sidecar(path: Path, stem: str) -> bool:
-    pattern = re.escape(stem) + r"\.[A-Za-z]{2,3}(?:[-_][A-Za-z0-9]{2,8})?\.(?:srt|vtt)"
-    return re.fullmatch(pattern, path.name, re.IGNORECASE) is not None
+def _tagged(folder: Path) -> Mapping[str, list[Path]]:
+    """The subtitles of a folder whose names hold a language, by the clip's name in lower case.
+
+    A folder that has not changed is not listed again: with 100,000 clips in it, each would cost a tenth of a second.
+    """
+    try:
+        changed_ns = folder.stat().st_mtime_ns
+        if time.time_ns() - changed_ns < _SETTLED_NS:  # the next change may not show in the folder's time
+            return _list_tagged(folder)
+        return _listed_tagged(folder, changed_ns)
+    except OSError:
+        return {}
+
+
+def _list_tagged(folder: Path) -> Mapping[str, list[Path]]:
+    found: dict[str, list[Path]] = {}
+    with os.scandir(folder) as listed:
+        for entry in listed:
+            if match := _TAGGED.fullmatch(entry.name):
+                found.setdefault(match[1].lower(), []).append(Path(entry.path))
+    return found
+
+
+@lru_cache(maxsize=8)
+def _listed_tagged(folder: Path, changed_ns: int) -> Mapping[str, list[Path]]:
+    return _list_tagged(folder)
 
 
 def read_subtitles(path: str | Path) -> tuple[Utterance, ...]:

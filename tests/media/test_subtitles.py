@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import time
 from pathlib import Path
 
@@ -262,6 +263,21 @@ def test_the_sidecar_of_an_odd_name(tmp_path: Path) -> None:
     write(tmp_path, SRT, "a[1].b*.en.srt")
     assert subtitle_path(tmp_path / "a[1].b*.mp4") is not None
     assert subtitle_path(tmp_path / "gone" / "clip.mp4") is None
+
+
+def test_a_subtitle_that_comes_or_goes_later_is_seen_however_often_one_looked(tmp_path: Path) -> None:
+    settled_ns = time.time_ns() - 60 * 10**9
+    for n in range(3):
+        os.utime(tmp_path, ns=(settled_ns, settled_ns))
+        assert subtitle_path(tmp_path / f"clip{n}.mp4") is None
+        assert subtitle_path(tmp_path / f"clip{n}.mp4") is None
+        made = tmp_path / f"Clip{n}.en-GB.srt"
+        made.write_text("")
+        assert subtitle_path(tmp_path / f"clip{n}.mp4") == made
+        os.utime(tmp_path, ns=(settled_ns + n + 1, settled_ns + n + 1))
+        assert subtitle_path(tmp_path / f"clip{n}.mp4") == made
+        made.unlink()
+        assert subtitle_path(tmp_path / f"clip{n}.mp4") is None
 
 
 @pytest.mark.parametrize(
