@@ -1,0 +1,191 @@
+"""Adapters whose K learned queries look at all steps: the Q-Former and the perceiver resampler."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from affectgpt.fusion.batches import FeatureBatch
+from affectgpt.fusion.config import FusionConfig, ModalityConfig
+from affectgpt.records import Modality
+
+__all__ = ["Perceiver", "QFormer", "QueryAdapter", "QueryPrefusion", "TimeEmbedding"]
+
+_SPREAD = 0.02
+"""Standard deviation of learned queries and positions at the start, as in BERT and BLIP-2."""
+
+
+class TimeEmbedding(nn.Module):
+    """A learned vector for each moment: `n_steps` entries spread evenly over the clip, linear in between.
+
+    A clip of exactly `n_steps` even steps gets the entries themselves, one each, as a plain table of positions would
+    give; any other length reads the same table more finely or coarsely.
+    """
+
+    def __init__(self, n_steps: int, width: int) -> None:
+        super().__init__()
+        self.entries = nn.Parameter(torch.randn(n_steps, width) * _SPREAD)
+
+    def forward(self, position: Tensor) -> Tensor:
+        """Vectors (B, T, D) for positions (B, T) in [0, 1]."""
+        last = len(self.entries) - 1
+        place = (position.clamp(0.0, 1.0) * (last + 1) - 0.5).clamp(0.0, last)
+        low = place.floor().long()
+        rest = (place - low).unsqueeze(-1)
+        below = functional.embedding(low, self.entries)
+        above = functional.embedding((low + 1).clamp(max=last), self.entries)
+        return below + rest * (above - below)
+
+
+class Querying(Protocol):
+    """Learned queries over what stands side by side."""
+
+    out_width: int
+
+    def levels(self, tokens: Tensor, valid: Tensor) -> list[Tensor]:
+        """(B, K, width) after each layer, the last one last, from tokens (B, T, D) and valid (B, T)."""
+        ...
+
+
+class QFormer(nn.Module):
+    """BLIP-2's Q-Former without its text side (arXiv 2301.12597), cross-attending in every layer as AffectGPT's does.
+
+    The layers are those of transformers. With width 768, 12 heads and 2 layers they are AffectGPT's own.
+    """
+
+    def __init__(self, in_width: int, n_queries: int, config: FusionConfig) -> None:
+        super().__init__()
+        from transformers import Blip2QFormerConfig, Blip2QFormerModel
+
+        self.queries = nn.Parameter(torch.randn(n_queries, config.width) * _SPREAD)
+        self.former = Blip2QFormerModel(
+            Blip2QFormerConfig(
+                hidden_size=config.width,
+                num_hidden_layers=config.n_layers,
+                num_attention_heads=config.n_heads,
+                intermediate_size=4 * config.width,  # BERT's proportion
+                hidden_dropout_prob=config.dropout,
+                attention_probs_dropout_prob=config.dropout,
+                cross_attention_frequency=1,
+                encoder_hidden_size=in_width,
+            )
+        )
+        self.out_width = config.width
+
+    def levels(self, tokens: Tensor, valid: Tensor) -> list[Tensor]:
+        """As `Querying`."""
+        given = self.former(
+            query_embeds=self.queries.expand(len(tokens), -1, -1),
+            encoder_hidden_states=tokens,
+            encoder_attention_mask=_never_empty(valid),
+            output_hidden_states=True,
+        )
+        return list(given.hidden_states[1:])
+
+
+class Perceiver(nn.Module):
+    """Flamingo's resampler (arXiv 2204.14198): latents look at the steps and at themselves, layer by layer."""
+
+    def __init__(self, in_width: int, n_queries: int, config: FusionConfig) -> None:
+        super().__init__()
+        self.enter = nn.Linear(in_width, config.width)
+        self.latents = nn.Parameter(torch.randn(n_queries, config.width) * _SPREAD)
+        self.layers = nn.ModuleList(_PerceiverLayer(config) for _ in range(config.n_layers))
+        self.leave = nn.LayerNorm(config.width)
+        self.out_width = config.width
+
+    def levels(self, tokens: Tensor, valid: Tensor) -> list[Tensor]:
+        """As `Querying`."""
+        media = self.enter(tokens)
+        latents = self.latents.expand(len(tokens), -1, -1)
+        levels = []
+        for layer in self.layers:
+            latents = layer(latents, media, valid)
+            levels.append(latents)
+        return [*levels[:-1], self.leave(levels[-1])]
+
+
+class _PerceiverLayer(nn.Module):
+    def __init__(self, config: FusionConfig) -> None:
+        super().__init__()
+        width = config.width
+        self.norm_media, self.norm_latents = nn.LayerNorm(width), nn.LayerNorm(width)
+        self.ask = nn.Linear(width, width, bias=False)
+        self.offer = nn.Linear(width, 2 * width, bias=False)
+        self.leave = nn.Linear(width, width, bias=False)
+        self.feed = nn.Sequential(
+            nn.LayerNorm(width),
+            nn.Linear(width, 4 * width, bias=False),
+            nn.GELU(),
+            nn.Dropout(config.dropout),
+            nn.Linear(4 * width, width, bias=False),
+        )
+        self.n_heads, self.dropout = config.n_heads, config.dropout
+
+    def forward(self, latents: Tensor, media: Tensor, valid: Tensor) -> Tensor:
+        """Latents (B, K, W) after one look at media (B, T, W) and at themselves."""
+        calm = self.norm_latents(latents)
+        keys, values = self.offer(torch.cat([self.norm_media(media), calm], 1)).chunk(2, -1)
+        own = torch.ones(calm.shape[:2], dtype=torch.bool, device=valid.device)
+        seen = functional.scaled_dot_product_attention(
+            self._heads(self.ask(calm)),
+            self._heads(keys),
+            self._heads(values),
+            attn_mask=torch.cat([valid, own], 1)[:, None, None],  # a latent always sees latents: never an empty row
+            dropout_p=self.dropout if self.training else 0.0,
+        )
+        heard: Tensor = latents + self.leave(seen.transpose(1, 2).flatten(2))
+        fed: Tensor = heard + self.feed(heard)
+        return fed
+
+    def _heads(self, x: Tensor) -> Tensor:
+        return x.reshape(*x.shape[:2], self.n_heads, -1).transpose(1, 2)
+
+
+def _querying(kind: str, in_width: int, n_queries: int, config: FusionConfig) -> QFormer | Perceiver:
+    return (QFormer if kind == "qformer" else Perceiver)(in_width, n_queries, config)
+
+
+class QueryAdapter(nn.Module):
+    """One modality's steps, each with its moment added, under K learned queries."""
+
+    def __init__(self, modality: ModalityConfig, config: FusionConfig) -> None:
+        super().__init__()
+        self.moment = TimeEmbedding(modality.n_steps, modality.width)
+        self.querying = _querying(config.adapter, modality.width, modality.n_tokens, config)
+        self.out_width = self.querying.out_width
+
+    def levels(self, batch: FeatureBatch) -> list[Tensor]:
+        """Tokens (B, K, width) after each layer, the last one last."""
+        return self.querying.levels(batch.tokens + self.moment(batch.position), batch.valid)
+
+
+class QueryPrefusion(nn.Module):
+    """All modalities' steps, brought to one width and set one after another, under K learned queries.
+
+    Each modality has moments of its own, which also tell the queries whose step it is.
+    """
+
+    def __init__(self, config: FusionConfig) -> None:
+        super().__init__()
+        width, order = config.meeting_width, config.order
+        self.enter = nn.ModuleDict({m.value: nn.Linear(config.modalities[m].width, width) for m in order})
+        self.moment = nn.ModuleDict({m.value: TimeEmbedding(config.modalities[m].n_steps, width) for m in order})
+        self.querying = _querying(config.prefusion, width, config.n_fused_tokens, config)
+        self.order, self.out_width = order, self.querying.out_width
+
+    def levels(self, batches: Mapping[Modality, FeatureBatch]) -> list[Tensor]:
+        """Tokens (B, K, width) after each layer, the last one last."""
+        met = [self.enter[m.value](batches[m].tokens) + self.moment[m.value](batches[m].position) for m in self.order]
+        return self.querying.levels(torch.cat(met, 1), torch.cat([batches[m].valid for m in self.order], 1))
+
+
+def _never_empty(valid: Tensor) -> Tensor:
+    """The mask, with the first step open in rows that have none: what is read there is zero, and the row unused."""
+    first = torch.zeros_like(valid)
+    first[:, 0] = True
+    return valid | (first & ~valid.any(1, keepdim=True))
