@@ -6,12 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
-from affectgpt.errors import InputError
+from affectgpt.errors import InputError, ModelError
+from affectgpt.records.soft import SoftPart
 
 __all__ = ["FeatureBatch", "SoftTokens"]
 
@@ -99,10 +98,14 @@ class SoftTokens:
     tokens: Mapping[str, Tensor]
     present: Mapping[str, Tensor]
 
-    def row(self, b: int) -> dict[str, NDArray[np.float32]]:
-        """The present ones of row `b` as (K, D) float32 arrays, in order: what a prompt can be spliced with."""
-        return {
-            name: tokens[b].detach().float().cpu().numpy()
-            for name, tokens in self.tokens.items()
-            if bool(self.present[name][b])
-        }
+    def parts(self, row: int) -> tuple[SoftPart, ...]:
+        """The present ones of a row, in order: what a prompt can be spliced with.
+
+        Raises:
+            ModelError: a value that is not finite, as weights that diverged in training give.
+        """
+        there = {name: tokens[row] for name, tokens in self.tokens.items() if bool(self.present[name][row])}
+        try:
+            return tuple(SoftPart(name, k.detach().float().cpu().numpy()) for name, k in there.items())
+        except ValueError as e:
+            raise ModelError(f"the adapter failed: {e}", "use other weights, or train them anew") from e

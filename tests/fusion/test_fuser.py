@@ -95,7 +95,16 @@ def test_a_missing_modality_leaves_the_fused_tokens_and_nothing_of_its_own(kind:
     assert not made.present["voice"].any()
     assert made.present[FUSED].all()
     assert not made.tokens["voice"].any()  # zeros, and marked: a prompt leaves them out
-    assert made.row(0).keys() == {"face", FUSED}
+    parts = made.parts(0)
+    assert [part.name for part in parts] == ["face", FUSED]
+    assert all(torch.equal(torch.from_numpy(part.tokens), made.tokens[part.name][0]) for part in parts)
+
+
+def test_weights_that_diverged_are_refused_when_a_prompt_is_to_be_spliced() -> None:
+    model = fuser()
+    model.project["face"][0].bias.data[0] = float("nan")  # type: ignore[index, union-attr]
+    with pytest.raises(ModelError, match="'face' are not finite"):
+        model(batches()).parts(0)
 
 
 @every_kind
