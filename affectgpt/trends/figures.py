@@ -1,0 +1,284 @@
+"""Every metric of one group's series, each with its interval or the reason why it has none."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from affectgpt.errors import OptionError
+from affectgpt.trends import changes, excursions, levels, rhythms, states
+from affectgpt.trends.catalogue import Estimate, catalogue
+from affectgpt.trends.recovery import fit_recovery
+from affectgpt.trends.resampling import LEVEL, Bounds, Figure, Resampling, Units, block_length, bootstrap
+from affectgpt.trends.series import Floats, Ints, Series
+
+__all__ = ["MOST_LABELS", "Course", "Settings", "measure"]
+
+MOST_LABELS = 30
+"""Labels up to which their transitions are counted: 900 kinds of pair would want 7,000 pairs."""
+
+_MOST_BIAS = 0.055
+"""Bias of a transition entropy that is let pass, as a share of log K; see its row in the table."""
+
+_UNITS = {"points": "points", "pairs": "pairs of neighbours", "patterns": "threes of neighbours", "joint": "points",
+          "states": "points", "transitions": "pairs of neighbours", "labels": "labelled points",
+          "excursions": "excursions seen whole"}  # fmt: skip
+
+_WHY_NONE = {
+    "relative_sd": "values outside [-1, 1], or all at one end of it",
+    "positive_negative_ratio": "no point is negative",
+    "negative_persistence": "no pair starts negative",
+    "spin": "no direction: every point is neutral, or the directions cancel out",
+}
+"""Why a metric cannot be told although there are points enough; for the others: the values do not vary."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """How series are measured.
+
+    neutral: valence within this distance of 0 is neutral, above 0 and below 1. The default is a rule of this project.
+    step_s: seconds that count as one step; None takes each series' median distance.
+    acute: what counts as an acute change, a channel: the 0.9 quantile of all series' changes.
+    n_labels: how many labels the whole run has.
+    """
+
+    neutral: float = 0.1
+    step_s: float | None = None
+    resampling: Resampling = field(default_factory=Resampling)
+    acute: Mapping[str, float] = field(default_factory=dict)
+    n_labels: int = 0
+
+    def __post_init__(self) -> None:
+        """Raise OptionError for a value out of range."""
+        if not 0 <= self.neutral < 1:
+            raise OptionError(f"a neutral zone of {self.neutral:g}", "give 0 or more, and less than 1")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Course:
+    """One group's affect over time.
+
+    channels: series by channel (valence, arousal, dominance), those that were read.
+    plane: valence and arousal at the points that have both, or None.
+    labels: a series whose values are the numbers of labels, or None.
+    """
+
+    channels: Mapping[str, Series]
+    plane: tuple[Series, Series] | None = None
+    labels: Series | None = None
+
+
+def measure(course: Course, settings: Settings) -> list[Estimate]:
+    """Every metric that one course can have, in the catalogue's order within each channel."""
+    told = []
+    for channel, series in course.channels.items():
+        told += _of_points(channel, series, settings)
+        told += _of_pairs(channel, series, settings)
+        told += _of_recovery(channel, series)
+        told += _of_rhythms(channel, series)
+        told += _of_excursions(channel, series, settings)
+        if channel == "valence":
+            codes = states.valence_states(series.values, settings.neutral)
+            told += _of_transitions(channel, series, codes, 3, settings)
+            told += _of_dwells(series, codes)
+    if course.plane:
+        told += _of_plane(*course.plane, settings)
+    if course.labels is not None:
+        told += _of_labels(course.labels, settings)
+    order = list(catalogue())
+    return sorted(told, key=lambda e: (list(course.channels).index(e.channel) if e.channel in course.channels else 9,
+                                       order.index(e.metric)))  # fmt: skip
+
+
+def _of_points(channel: str, series: Series, settings: Settings) -> list[Estimate]:
+    units = Units((series.values,), block_length(series.values))
+    if channel != "valence":
+        return _resampled(channel, units, levels.POINTS, settings)
+    codes = states.valence_states(series.values, settings.neutral)
+    figures: dict[str, Figure] = {name: _of_column(0, figure) for name, figure in levels.POINTS.items()}
+    figures |= {name: _of_column(1, _counted(figure, 3)) for name, figure in states.SHARES.items()}
+    return _resampled(channel, Units((*units.columns, codes), units.block), figures, settings)
+
+
+def _of_pairs(channel: str, series: Series, settings: Settings) -> list[Estimate]:
+    here, block = series.pairs, block_length(series.values)
+    pairs = Units((series.values[here], series.values[here + 1]), block)
+    figures: dict[str, Figure] = {**changes.PAIRS}
+    if channel in settings.acute:
+        figures["acute_change"] = changes.acute_change(settings.acute[channel])
+    patterns = Units((changes.order_patterns(series),), block)
+    entropy = {"permutation_entropy": _counted(changes.pattern_entropy, changes.N_PATTERNS)}
+    why = _uneven(series)
+    return [
+        *_resampled(channel, pairs, figures, settings, why),
+        *_resampled(channel, patterns, entropy, settings, why),
+    ]
+
+
+def _of_recovery(channel: str, series: Series) -> list[Estimate]:
+    names = ("half_life", "continuous_inertia")
+    least = catalogue()["half_life"].least
+    if series.n < least:
+        return [_missing(name, channel, series.n, f"needs {least} points, here are {series.n}") for name in names]
+    found = fit_recovery(series)
+    if found.half_life_s is None:
+        return [_missing(name, channel, series.n, found.reason) for name in names]
+
+    def kept(half_life_s: float | None) -> float:
+        return 1.0 if half_life_s is None else float(np.exp2(-series.step_s / half_life_s)) if half_life_s > 0 else 0.0
+
+    ends = Bounds(found.low_s, found.high_s, found.reason)
+    turned = Bounds(kept(found.low_s), kept(found.high_s))
+    return [
+        _given("half_life", channel, found.half_life_s, series.n, ends),
+        _given("continuous_inertia", channel, kept(found.half_life_s), series.n, turned),
+    ]
+
+
+def _of_rhythms(channel: str, series: Series) -> list[Estimate]:
+    told: dict[str, rhythms.Rhythm | None] = dict.fromkeys(
+        ("slope_per_day", "daily_amplitude", "daily_peak", "weekend_difference")
+    )
+    if series.n >= catalogue()["slope_per_day"].least:
+        told["slope_per_day"] = rhythms.slope_per_day(series)
+    if series.n >= catalogue()["daily_amplitude"].least:
+        told["daily_amplitude"], told["daily_peak"] = rhythms.daily_wave(series)
+    if series.n >= catalogue()["weekend_difference"].least:
+        told["weekend_difference"] = rhythms.weekend_difference(series)
+    rows = []
+    for name, rhythm in told.items():
+        if rhythm is None:
+            least = catalogue()[name].least
+            rows.append(_missing(name, channel, series.n, f"needs {least} points, here are {series.n}"))
+        elif rhythm.value is None:
+            rows.append(_missing(name, channel, rhythm.n, rhythm.reason))
+        else:
+            rows.append(_given(name, channel, rhythm.value, rhythm.n, rhythm.bounds))
+    return rows
+
+
+def _of_excursions(channel: str, series: Series, settings: Settings) -> list[Estimate]:
+    least_home = catalogue()["inertia"].least
+    why = _uneven(series) if series.n >= least_home else f"its home needs {least_home} points, here are {series.n}"
+    why = why or ("the values do not vary" if np.ptp(series.values) <= 1e-12 else "")
+    if why:
+        return [_missing(name, channel, 0, why) for name in ("excursion_rate", *excursions.FIGURES)]
+    found = excursions.find_excursions(series)
+    rate, low, high = excursions.hourly_rate(len(found), series.observed_s, LEVEL)
+    names = list(excursions.FIGURES)
+    own = Units(tuple(np.array([excursions.FIGURES[name](e) for e in found]) for name in names))
+    figures: dict[str, Figure] = {name: _of_column(i, levels.POINTS["mean"]) for i, name in enumerate(names)}
+    return [
+        _given("excursion_rate", channel, rate, len(found), Bounds(low, high)),
+        *_resampled(channel, own, figures, settings),
+    ]
+
+
+def _of_transitions(channel: str, series: Series, codes: Ints, n_states: int, settings: Settings) -> list[Estimate]:
+    here = series.pairs
+    kinds = Units((codes[here] * n_states + codes[here + 1],), _label_block(codes))
+    names = [n for n in states.TRANSITIONS if channel == "valence" or n != "negative_persistence"]
+    figures = {name: _counted(_square(states.TRANSITIONS[name]), n_states**2) for name in names}
+    wanted = int(np.ceil(n_states * (n_states - 1) / (2 * np.log(n_states) * _MOST_BIAS))) if n_states > 1 else 0
+    least: dict[str, int] = dict.fromkeys(("transition_entropy", "predictability"), wanted)
+    why = _uneven(series) or ("there is one state alone" if n_states < 2 else "")
+    return _resampled(channel, kinds, figures, settings, why, least)
+
+
+def _of_dwells(series: Series, codes: Ints) -> list[Estimate]:
+    names = ("dwell_negative", "dwell_neutral", "dwell_positive")
+    why = _uneven(series)
+    if why:
+        return [_missing(name, "valence", 0, why) for name in names]
+    rows = []
+    for name, dwell in zip(names, states.dwells(series, codes, 3), strict=True):
+        least = catalogue()[name].least
+        if dwell.n_ended < least:
+            reason = f"needs {least} visits seen to end, here are {dwell.n_ended}"
+            rows.append(_missing(name, "valence", dwell.n_ended, reason))
+        else:
+            rows.append(_given(name, "valence", dwell.mean_s, dwell.n_ended, Bounds(*dwell.bounds(LEVEL))))
+    return rows
+
+
+def _of_plane(valence: Series, arousal: Series, settings: Settings) -> list[Estimate]:
+    block = max(block_length(valence.values), block_length(arousal.values))
+    return _resampled("valence and arousal", Units((valence.values, arousal.values), block), levels.JOINT, settings)
+
+
+def _of_labels(series: Series, settings: Settings) -> list[Estimate]:
+    codes, n_labels = series.values.astype(np.intp), settings.n_labels
+    diversity = {"emodiversity": _counted(states.emodiversity, n_labels)}
+    rows = _resampled("label", Units((codes,), _label_block(codes)), diversity, settings)
+    if n_labels <= MOST_LABELS:
+        rows += _of_transitions("label", series, codes, n_labels, settings)
+    return rows
+
+
+def _resampled(
+    channel: str,
+    units: Units,
+    figures: Mapping[str, Figure],
+    settings: Settings,
+    why: str = "",
+    least: Mapping[str, int] | None = None,
+) -> list[Estimate]:
+    """Each figure of the units with its bootstrap interval; `why` says that none of them can be told."""
+    rows, known = [], {}
+    for name, figure in figures.items():
+        metric = catalogue()[name]
+        wanted = max(1, metric.least, (least or {}).get(name, 0))
+        if why or units.n < wanted:
+            reason = why or f"needs {wanted} {_UNITS[metric.kind]}, here are {units.n}"
+            rows.append(_missing(name, channel, units.n, reason))
+        else:
+            known[name] = figure
+    for name, (value, bounds) in (bootstrap(units, known, settings.resampling) if known else {}).items():
+        if np.isfinite(value):
+            rows.append(_given(name, channel, value, units.n, bounds))
+        else:
+            rows.append(_missing(name, channel, units.n, _WHY_NONE.get(name, "the values do not vary")))
+    return rows
+
+
+def _of_column(number: int, figure: Figure) -> Figure:
+    return lambda *columns: figure(columns[number])
+
+
+def _counted(figure: Callable[[Floats], Floats], n_codes: int) -> Figure:
+    return lambda codes: figure(states.count(codes, n_codes))
+
+
+def _label_block(codes: Ints) -> float:
+    """A block for states: that of being in the most frequent one or not."""
+    return block_length((codes == np.bincount(codes).argmax()).astype(np.float64)) if len(codes) else 1.0
+
+
+def _square(figure: Callable[[Floats], Floats]) -> Callable[[Floats], Floats]:
+    def of_square(counts: Floats) -> Floats:
+        side = round(counts.shape[-1] ** 0.5)
+        return figure(counts.reshape(*counts.shape[:-1], side, side))
+
+    return of_square
+
+
+def _uneven(series: Series) -> str:
+    """Why nothing that is defined by one step can be told, or empty; too few points are told apart from it."""
+    if series.n < 3 or series.has_step:
+        return ""
+    return (
+        f"{series.regular_share:.0%} of successive points lie one step of {series.step_s:g} s apart, and half must; "
+        "half_life takes any spacing"
+    )
+
+
+def _given(name: str, channel: str, value: float, n: int, bounds: Bounds) -> Estimate:
+    how = catalogue()[name].interval if bounds.low is not None or bounds.high is not None else ""
+    return Estimate(name, channel, value, bounds.low, bounds.high, n, how, bounds.reason)
+
+
+def _missing(name: str, channel: str, n: int, reason: str) -> Estimate:
+    return Estimate(name, channel, None, n=n, reason=reason)
