@@ -12,8 +12,8 @@ from collections.abc import AsyncGenerator, Generator, Sequence
 from concurrent.futures import Executor
 from typing import Any, Protocol
 
-from affectgpt.engines.engine import Engine, stamp
-from affectgpt.engines.http import chat_request, is_about_format
+from affectgpt.engines.chat_form import chat_request, is_about_format
+from affectgpt.engines.engine import Engine, check_soft, stamp, takes_soft
 from affectgpt.jobs import Stopped
 from affectgpt.records import Completion, Prompt, Sampling
 from serve.upstream import Upstream, UpstreamError, read_chunk
@@ -85,6 +85,7 @@ class _StoppableEngine:
 
     def __init__(self, engine: Engine, stop: threading.Event) -> None:
         self.name, self.model = engine.name, engine.model
+        self.takes_soft = takes_soft(engine)
         self._engine, self._stop = engine, stop
 
     def generate(self, prompts: Sequence[Prompt], sampling: Sampling) -> list[Completion]:
@@ -115,8 +116,9 @@ def _drain(answer: Generator[str, None, Completion], stop: threading.Event, put:
 class UpstreamWriter:
     """A model of an OpenAI-compatible server.
 
-    `continues` says that the server goes on from a given beginning of the answer (vLLM's `continue_final_message`);
-    then the answer has the form that the model was taught, in headings. Otherwise it is asked for the JSON schema.
+    `continues` says that the server is a vLLM, which goes on from a given beginning of the answer
+    (`continue_final_message`) and takes soft tokens; then the answer has the form that the model was taught, in
+    headings. Otherwise it is asked for the JSON schema.
     """
 
     name = "http"
@@ -178,11 +180,12 @@ class _UpstreamEngine:
     name = "http"
 
     def __init__(self, writer: UpstreamWriter, stop: threading.Event, loop: asyncio.AbstractEventLoop) -> None:
-        self.model = writer.model
+        self.model, self.takes_soft = writer.model, writer.continues
         self._writer, self._stop, self._loop = writer, stop, loop
 
     def generate(self, prompts: Sequence[Prompt], sampling: Sampling) -> list[Completion]:
         """See `Engine.generate`."""
+        check_soft(self, prompts)
         if self._stop.is_set():
             raise Stopped
         return asyncio.run_coroutine_threadsafe(self._answer(prompts, sampling), self._loop).result()

@@ -6,7 +6,7 @@ import re
 from collections.abc import Generator, Sequence
 
 from affectgpt.engines.engine import cut_at_stop, stamp
-from affectgpt.records import Completion, Prompt, Sampling
+from affectgpt.records import Completion, EmbeddedPrompt, Prompt, Sampling
 
 __all__ = ["EchoEngine"]
 
@@ -18,10 +18,12 @@ class EchoEngine:
     """Copies each `[F1] …` line of the last user message into the three-part answer and concludes "cannot tell".
 
     Deterministic, no feeling is ever claimed: for tests, for trying the pipeline, and for machines without a model.
-    With `scripted`, it gives those texts instead, one a prompt, in turn and round again. Tokens are counted as words.
+    With `scripted`, it gives those texts instead, one a prompt, in turn and round again. Tokens are counted as words;
+    soft tokens are counted, each as one, and not read.
     """
 
     name = "echo"
+    takes_soft = True
 
     def __init__(self, scripted: Sequence[str] | None = None) -> None:
         if scripted is not None and not scripted:
@@ -49,7 +51,7 @@ class EchoEngine:
             self,
             prompt,
             text[: words[sampling.max_tokens - 1]] if is_cut else text,
-            (sum(len(m.content.split()) for m in prompt.messages), min(len(words), sampling.max_tokens)),
+            (_n_tokens(prompt), min(len(words), sampling.max_tokens)),
             "length" if is_cut else "stop",
         )
 
@@ -57,6 +59,13 @@ class EchoEngine:
         text = self._scripted[self._n_answered % len(self._scripted)]
         self._n_answered += 1
         return text
+
+
+def _n_tokens(prompt: Prompt) -> int:
+    n_words = sum(len(m.content.split()) for m in prompt.messages)
+    if not isinstance(prompt, EmbeddedPrompt):
+        return n_words
+    return n_words - len(prompt.parts) + prompt.n_soft  # a marker has no blank in it
 
 
 def _compose(prompt: Prompt) -> str:

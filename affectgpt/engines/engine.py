@@ -9,16 +9,32 @@ from dataclasses import dataclass
 from typing import Literal, Protocol
 
 from affectgpt.errors import OptionError
-from affectgpt.records import Completion, Prompt, Sampling
+from affectgpt.records import Completion, EmbeddedPrompt, Prompt, Sampling
 
-__all__ = ["Engine", "EngineOptions", "cut_at_stop", "open_engine", "split_reasoning", "stamp"]
+__all__ = [
+    "NO_SOFT",
+    "Engine",
+    "EngineOptions",
+    "check_soft",
+    "cut_at_stop",
+    "open_engine",
+    "split_reasoning",
+    "stamp",
+    "takes_soft",
+]
 
 EngineName = Literal["auto", "local", "http", "echo"]
 DtypeName = Literal["auto", "float32", "bfloat16"]
 
+NO_SOFT = "use the local engine, or a vLLM server with --enable-prompt-embeds; or ask with words alone (--path text)"
+"""The remedy where an engine takes no soft tokens."""
+
 
 class Engine(Protocol):
-    """Anything that answers prompts. `model` names the base and the adapter, so that an answer can be traced."""
+    """Anything that answers prompts. `model` names the base and the adapter, so that an answer can be traced.
+
+    One that takes soft tokens says so by an attribute `takes_soft`; to any other they are never given (`check_soft`).
+    """
 
     name: str
     model: str
@@ -144,6 +160,21 @@ def stamp(
         finish_reason=finish_reason,
         reasoning=reasoning or thought,
     )
+
+
+def takes_soft(engine: Engine) -> bool:
+    """Whether an engine reads the soft tokens of an EmbeddedPrompt; one that does not say so does not.
+
+    Raises:
+        EngineError, EngineUnreachable: it has to ask its server first, and that failed.
+    """
+    return bool(getattr(engine, "takes_soft", False))
+
+
+def check_soft(engine: Engine, prompts: Sequence[Prompt]) -> None:
+    """Raise OptionError where a prompt carries soft tokens and the engine would take their places for words."""
+    if any(isinstance(prompt, EmbeddedPrompt) and prompt.parts for prompt in prompts) and not takes_soft(engine):
+        raise OptionError(f"the {engine.name} engine with {engine.model} takes no soft tokens", NO_SOFT)
 
 
 _THINK = re.compile(r"\s*<think>(.*?)(?:</think>\s*|\Z)", re.DOTALL)

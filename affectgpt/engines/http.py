@@ -4,8 +4,6 @@ Keys: one given by option or AFFECTGPT_API_KEY goes to the server that was named
 else the `openai` client would read from the environment (organisation, project, custom headers), goes to
 api.openai.com over https and to nobody else. Redirects are refused: they could carry a prompt elsewhere.
 
-Servers turn messages into one text by the model's chat template, and a turn's mark that stands in a message, such as
-`<|im_end|>` in a hostile subtitle, would end the turn: such marks are broken by a space, as the local engine does.
 An answer's opening is gone on from where the server is a vLLM, which says so in its list of models; others are asked
 for the JSON form instead.
 """
@@ -19,11 +17,12 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
-from affectgpt.engines.engine import EngineOptions, stamp
+from affectgpt.engines.chat_form import chat_request, is_about_format
+from affectgpt.engines.engine import EngineOptions, check_soft, stamp
 from affectgpt.errors import EngineBusy, EngineError, EngineUnreachable, OptionError
 from affectgpt.records import Completion, Prompt, Sampling
 
-__all__ = ["HttpEngine", "chat_request", "is_about_format", "open_http", "unmarked"]
+__all__ = ["HttpEngine", "open_http"]
 
 OPENAI_HOST = "api.openai.com"
 NO_KEY = "local"
@@ -41,15 +40,6 @@ _SENT = {
 }
 """The only headers that servers other than OpenAI's receive; `x-stainless-retry-count` and its like are dropped too."""
 
-_MARK = re.compile(
-    r"<(?=[|｜][^<>\n]{1,40}[|｜]>)"  # ChatML, Llama 3, Phi; DeepSeek
-    r"|<(?=/?(?:s|bos|eos|start_of_turn|end_of_turn)>)"  # Llama 2, Gemma
-    r"|\[(?=/?(?:INST|SYSTEM_PROMPT|TOOL_CALLS)\])"  # Mistral
-    r"|<(?=prompt_embeds>)"  # vLLM refuses a conversation that holds it
-)
-"""Where a mark begins that chat templates or servers use; this side does not know which model answers."""
-
-_ABOUT_FORMAT = re.compile(r"response_format|json_schema|json schema|structured|guided|grammar", re.IGNORECASE)
 _FOR_NOW = (408, 409, 429)
 """Refusals that another try may turn (RFC 9110, 15.5.9 and 15.5.10; RFC 6585, 4); so may every 5xx."""
 
@@ -114,10 +104,11 @@ class HttpEngine:
 
         Raises:
             EngineUnreachable: nothing answers. EngineBusy: it turns requests away, fails or is late, after all retries.
-            EngineError: the server refused or answered nonsense.
+            EngineError: the server refused or answered nonsense. OptionError: soft tokens, and the server is no vLLM.
         """
         if not prompts:
             return []
+        check_soft(self, prompts)
         pool = ThreadPoolExecutor(min(self._options.n_concurrent, len(prompts)), "affectgpt-http")
         try:
             return list(pool.map(lambda prompt: self._answer(prompt, sampling), prompts))
@@ -128,6 +119,7 @@ class HttpEngine:
         """Pieces of one answer as the server sends them; reasoning goes to the Completion that is returned."""
         import openai
 
+        check_soft(self, [prompt])
         asked = self._asked(prompt, sampling)
         opening = _opening(asked, prompt)
         asked |= {"stream": True, "stream_options": {"include_usage": True}}
@@ -177,6 +169,11 @@ class HttpEngine:
             raise self._error(e) from e
         except (AttributeError, TypeError) as e:
             raise self._nonsense() from e
+
+    @property
+    def takes_soft(self) -> bool:
+        """Whether the server is a vLLM, and not one that lists no models; one without the flag says so when asked."""
+        return self._continues()
 
     def _continues(self) -> bool:
         """Whether the server can go on from an answer's opening; a server that lists no models cannot."""
@@ -280,30 +277,6 @@ class HttpEngine:
         return EngineError(f"{self._url} did not answer in the OpenAI form", "see that --base-url is the server's /v1")
 
 
-def chat_request(
-    model: str, prompt: Prompt, sampling: Sampling, *, continues: bool = False, takes_schema: bool = True
-) -> dict[str, Any]:
-    """The JSON of a chat completion. `continues`: the server goes on from an answer's opening, as vLLM does."""
-    asked: dict[str, Any] = {
-        "model": model,
-        "messages": [{"role": m.role, "content": unmarked(m.content)} for m in prompt.messages],
-        "max_tokens": sampling.max_tokens,
-        "temperature": sampling.temperature,
-        "top_p": sampling.top_p,
-        "seed": sampling.seed,
-    }
-    if sampling.stop:
-        asked["stop"] = list(sampling.stop)
-    if prompt.opening and continues:
-        asked["messages"].append({"role": "assistant", "content": unmarked(prompt.opening)})
-        asked |= {"continue_final_message": True, "add_generation_prompt": False}
-    elif prompt.schema and takes_schema:
-        name = re.sub(r"[^A-Za-z0-9_-]", "_", prompt.prompt_id)[:64] or "answer"
-        schema = {"name": name, "schema": dict(prompt.schema), "strict": True}
-        asked["response_format"] = {"type": "json_schema", "json_schema": schema}
-    return asked
-
-
 def _refusal(e: Any, what: str, remedy: str) -> EngineError:
     """An answer that is an error: a busy server's, where a later try may succeed."""
     if e.status_code not in _FOR_NOW and e.status_code < 500:
@@ -315,19 +288,9 @@ def _refusal(e: Any, what: str, remedy: str) -> EngineError:
     return busy
 
 
-def is_about_format(error: str) -> bool:
-    """Whether a server's refusal is one of structured output."""
-    return bool(_ABOUT_FORMAT.search(error))
-
-
 def _opening(asked: Mapping[str, Any], prompt: Prompt) -> str:
     """What the answer begins with and the server will not repeat."""
     return prompt.opening if "extra_body" in asked else ""
-
-
-def unmarked(text: str) -> str:
-    """The text with every turn's mark broken by a space."""
-    return _MARK.sub(r"\g<0> ", text)
 
 
 def _is_loopback(base_url: str) -> bool:

@@ -18,8 +18,9 @@ from typing import Any, Self
 from affectgpt.engines import adapter as adapters
 from affectgpt.engines import embedded, models
 from affectgpt.engines.engine import EngineOptions, cut_at_stop, stamp
+from affectgpt.engines.splicing import SplicedIds, soft_rows, soft_tokenizer, spliced_ids
 from affectgpt.errors import EngineError, ModelError, OptionError
-from affectgpt.records import Completion, Prompt, Sampling
+from affectgpt.records import Completion, EmbeddedPrompt, Prompt, Sampling
 
 __all__ = ["LocalEngine"]
 
@@ -33,6 +34,7 @@ class LocalEngine:
     """transformers in this process; see `EngineOptions`. Thread-safe: one generation at a time."""
 
     name = "local"
+    takes_soft = True
 
     def __init__(self, options: EngineOptions, model: str | None = None, adapter: str = "default") -> None:
         import torch
@@ -67,6 +69,7 @@ class LocalEngine:
     def _take(self, model: Any, tokenizer: Any, name: str, batch_size: int) -> None:
         self._model = model
         self._tokenizer = tokenizer
+        self._soft_tokenizer: Any = None
         self._ends = models.end_ids(model, tokenizer)
         # A finished row of a batch is filled up with padding.
         self._closing = {*self._ends, tokenizer.pad_token_id}
@@ -78,7 +81,8 @@ class LocalEngine:
         """One answer a prompt, in order. Sampled answers are written one at a time, each from the same seed.
 
         Raises:
-            OptionError: a prompt longer than the model's context. EngineError: the model failed.
+            OptionError: a prompt longer than the model's context, or soft tokens of another width than the model's.
+            EngineError: the model failed.
         """
         ids = [self._encode(prompt) for prompt in prompts]
         size = self._batch_size if sampling.temperature == 0 else 1
@@ -129,13 +133,13 @@ class LocalEngine:
             closed.set()
             thread.join()
 
-    def _encode(self, prompt: Prompt) -> list[int]:
+    def _encode(self, prompt: Prompt) -> SplicedIds:
         from jinja2 import TemplateError
 
         try:
-            ids = models.chat_ids(self._tokenizer, prompt.messages)
+            ids = self._splice(prompt)
             if prompt.opening:
-                ids += self._tokenizer(prompt.opening, add_special_tokens=False)["input_ids"]
+                ids.ids.extend(self._tokenizer(prompt.opening, add_special_tokens=False)["input_ids"])
         except TemplateError as e:
             raise ModelError(f"the chat template of {self.model} refuses this prompt: {e}", "use another model") from e
         if len(ids) >= self._context:
@@ -145,24 +149,38 @@ class LocalEngine:
             )
         return ids
 
+    def _splice(self, prompt: Prompt) -> SplicedIds:
+        if not isinstance(prompt, EmbeddedPrompt):
+            return SplicedIds(models.chat_ids(self._tokenizer, prompt.messages))
+        width = int(self._model.get_input_embeddings().weight.shape[-1])
+        if prompt.width not in (None, width):
+            raise OptionError(
+                f"the soft tokens are {prompt.width} wide, and {self.model} takes {width}",
+                "use the model that they were made for",
+            )
+        if self._soft_tokenizer is None:
+            self._soft_tokenizer = soft_tokenizer(self._tokenizer)
+        # An end token as filler: drafting stops at it, so no draft runs into soft tokens.
+        return spliced_ids(self._soft_tokenizer, prompt, self._ends[0])
+
     @property
     def _context(self) -> int:
         return int(getattr(self._model.config, "max_position_embeddings", 0) or 1 << 30)
 
     def _write(
-        self, rows: Sequence[list[int]], sampling: Sampling, watch: Callable[[list[list[int]]], bool] | None = None
+        self, rows: Sequence[SplicedIds], sampling: Sampling, watch: Callable[[list[list[int]]], bool] | None = None
     ) -> list[list[int]]:
         """New token ids of each row, up to and with the end token where it came."""
         import torch
         from transformers import StoppingCriteriaList
 
         width = max(map(len, rows))
-        padded = [[self._tokenizer.pad_token_id] * (width - len(row)) + row for row in rows]
+        padded = [[self._tokenizer.pad_token_id] * (width - len(row)) + row.ids for row in rows]
         mask = [[0] * (width - len(row)) + [1] * len(row) for row in rows]
         settings = self._settings(sampling, len(rows), width)
         stopping = StoppingCriteriaList([_stopper(self._text, width, sampling.stop, watch)])
         place = self._model.device
-        with self._lock, torch.inference_mode(), torch.random.fork_rng():
+        with self._lock, torch.inference_mode(), torch.random.fork_rng(), soft_rows(self._model, rows, width):
             torch.manual_seed(sampling.seed)
             try:
                 out = self._model.generate(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from logging import ERROR, getLogger
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,17 @@ from affectgpt.engines import embedded
 from affectgpt.errors import ModelError
 from affectgpt.records import Message
 
-__all__ = ["chat_ids", "config_file", "end_ids", "has_native_bfloat16", "load_model", "load_tokenizer", "resolve"]
+__all__ = [
+    "broken",
+    "chat_ids",
+    "config_file",
+    "end_ids",
+    "has_native_bfloat16",
+    "load_model",
+    "load_tokenizer",
+    "resolve",
+    "template_ids",
+]
 
 
 def resolve(model: str | None) -> tuple[str, str | Path]:
@@ -103,13 +113,19 @@ def chat_ids(tokenizer: Any, messages: Sequence[Message], *, opens_answer: bool 
     Control tokens that stand in a message's text, such as `<|im_end|>` in a hostile subtitle, are broken by a space:
     only the template can start or end a turn.
     """
-    control = sorted((token.content for token in tokenizer.added_tokens_decoder.values() if token.special), key=len)
-    turns = [{"role": m.role, "content": _broken(m.content, control)} for m in messages]
+    turns = [{"role": m.role, "content": broken(tokenizer, m.content)} for m in messages]
+    return template_ids(tokenizer, turns, opens_answer=opens_answer)
+
+
+def template_ids(tokenizer: Any, turns: Sequence[Mapping[str, str]], *, opens_answer: bool = True) -> list[int]:
+    """Token ids of turns (`role`, `content`) by the tokenizer's own chat template; control tokens in them are read."""
     ids = tokenizer.apply_chat_template(turns, add_generation_prompt=opens_answer, tokenize=True, return_dict=False)
     return list(ids)
 
 
-def _broken(text: str, control: Sequence[str]) -> str:
+def broken(tokenizer: Any, text: str) -> str:
+    """The text with every control token of the tokenizer broken by a space."""
+    control = sorted((token.content for token in tokenizer.added_tokens_decoder.values() if token.special), key=len)
     # Until nothing is left: a break can bring the halves of another token together.
     while any(token in text for token in control):
         for token in control:
@@ -129,6 +145,8 @@ def end_ids(model: Any, tokenizer: Any) -> list[int]:
     if not ends:
         raise ModelError("the model names no end-of-answer token", "add eos_token_id to its generation_config.json")
     make: Any = GenerationConfig  # untyped upstream
+    if hasattr(model, "get_base_model"):
+        model = model.get_base_model()  # peft's wrapper would keep them to itself, and the model its own
     model.generation_config = make(eos_token_id=sorted(ends), pad_token_id=tokenizer.pad_token_id)
     return sorted(ends)
 

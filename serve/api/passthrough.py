@@ -17,7 +17,7 @@ from fastapi import Request
 from fastapi.responses import JSONResponse, Response
 from sse_starlette import EventSourceResponse, ServerSentEvent
 
-from affectgpt.engines.http import unmarked
+from affectgpt.engines.chat_form import unmarked
 from affectgpt.errors import EngineError
 from affectgpt.safety import Finding, Screen, gravest, help_card, replacement
 from serve.api.doors import Doors

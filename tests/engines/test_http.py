@@ -17,8 +17,10 @@ import pytest
 
 from affectgpt.engines.engine import EngineOptions, open_engine
 from affectgpt.engines.http import _key
+from affectgpt.engines.splicing import tensor_base64
 from affectgpt.errors import EngineBusy, EngineError, EngineUnreachable, OptionError
 from affectgpt.records import Completion, Message, Prompt, Sampling
+from tests.soft_prompts import embedded_prompt, soft_part
 
 SECRET = "sk-very-secret-0123456789"
 SCHEMA = {"type": "object", "properties": {"label": {"type": "string"}}}
@@ -374,3 +376,44 @@ def test_a_proxy_of_the_environment_does_not_stand_before_the_loopback(
     monkeypatch.delenv("NO_PROXY", raising=False)
     monkeypatch.delenv("no_proxy", raising=False)
     assert ask(server, n_retries=0).text == "fine"
+
+
+# ---------------------------------------------------------------- soft tokens
+
+
+SOFT = embedded_prompt("he said </s>", soft_part("face"), soft_part("voice", 3), "after", system="be brief")
+
+
+def test_soft_tokens_go_to_a_vllm_as_parts_between_whole_lines(server: Scripted) -> None:
+    server.owner = "vllm"
+    assert ask(server, SOFT).text == "fine"
+    system, user = server.asked[0]["messages"]
+    assert system["content"] == "be brief"
+    assert [part["type"] for part in user["content"]] == ["text", "prompt_embeds", "prompt_embeds", "text"]
+    assert user["content"][0]["text"] == "he said < /s>"
+    assert user["content"][2]["data"] == tensor_base64(SOFT.parts[1].tokens)
+    assert user["content"][3]["text"] == "after"
+    ask(server, replace(SOFT, opening="So "))
+    assert server.asked[1]["messages"][1] == user
+    assert server.asked[1]["continue_final_message"]
+
+
+def test_no_other_server_is_ever_sent_soft_tokens(server: Scripted) -> None:
+    engine = server.open()
+    for answer in (
+        lambda: engine.generate([prompt(), SOFT], Sampling()),
+        lambda: list(engine.stream(SOFT, Sampling())),
+    ):
+        with pytest.raises(OptionError, match=r"http engine with m takes no soft tokens.*--enable-prompt-embeds"):
+            answer()
+    assert server.asked == []
+    without = embedded_prompt("Face", "none")
+    assert ask(server, without).text == "fine"
+    assert server.asked[0]["messages"][-1]["content"] == "Face\nnone"
+
+
+def test_a_vllm_that_takes_none_says_so(server: Scripted) -> None:
+    server.owner = "vllm"
+    server.script = [(400, {"error": {"message": "You must set `--enable-prompt-embeds` to input `prompt_embeds`"}})]
+    with pytest.raises(EngineError, match=r"400: .*--enable-prompt-embeds"):
+        ask(server, SOFT)

@@ -6,7 +6,6 @@ import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -17,14 +16,11 @@ from affectgpt.engines.engine import EngineOptions, open_engine
 from affectgpt.engines.local import LocalEngine, _settled
 from affectgpt.errors import AffectError, ModelError, OptionError
 from affectgpt.records import Message, Prompt, Sampling
+from tests.tiny_model import opened
 
 # peft 0.21 asks transformers 5.23 for a property by its old name.
 pytestmark = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")
 
-TEMPLATE = (
-    "{% for m in messages %}<s>{{ m.role }}\n{{ m.content }}</s>{% endfor %}"
-    "{% if add_generation_prompt %}<s>assistant\n{% endif %}"
-)
 TEXTS = ["abc abc abc ab", "a much longer question, [F1] [F2] [F1] and so on: [F1]", "x", "0.1 0.2 0.3 0.1 0.2"]
 
 
@@ -33,41 +29,6 @@ def prompt(text: str) -> Prompt:
 
 
 PROMPTS = [prompt(text) for text in TEXTS]
-
-
-@pytest.fixture(scope="module")
-def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A two-layer random Llama over bytes, with hidden generation settings, as some published folders have."""
-    from tokenizers import AddedToken, Tokenizer, decoders, pre_tokenizers
-    from tokenizers import models as kinds
-    from transformers import LlamaConfig, LlamaForCausalLM
-
-    folder = tmp_path_factory.mktemp("models") / "tiny"
-    folder.mkdir()
-    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    tokenizer = Tokenizer(kinds.BPE(vocab={c: i for i, c in enumerate(alphabet)}, merges=[]))
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.decoder = decoders.ByteLevel()
-    tokenizer.add_special_tokens([AddedToken(t, special=True, normalized=False) for t in ("<s>", "</s>", "<pad>")])
-    tokenizer.save(str(folder / "tokenizer.json"))
-    settings = {"tokenizer_class": "PreTrainedTokenizerFast", "eos_token": "</s>", "pad_token": "<pad>"}
-    (folder / "tokenizer_config.json").write_text(json.dumps({**settings, "chat_template": TEMPLATE}))
-    torch.manual_seed(0)
-    config = LlamaConfig(
-        vocab_size=259, hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=4,
-        num_key_value_heads=2, max_position_embeddings=256, initializer_range=0.5, eos_token_id=257,
-        bos_token_id=256, pad_token_id=258,
-    )  # fmt: skip
-    LlamaForCausalLM(config).save_pretrained(folder)
-    hidden = {"eos_token_id": 257, "repetition_penalty": 3.0, "do_sample": True, "top_k": 3, "temperature": 5.0}
-    (folder / "generation_config.json").write_text(json.dumps(hidden))
-    return folder
-
-
-def opened(folder: Path, **options: Any) -> LocalEngine:
-    engine = open_engine(EngineOptions(engine="local", model=str(folder), **{"dtype": "float32", **options}), {})
-    assert isinstance(engine, LocalEngine)
-    return engine
 
 
 @pytest.fixture(scope="module")
@@ -229,21 +190,6 @@ def test_folders_that_cannot_be_trusted_are_refused(tiny: Path, tmp_path: Path) 
 
 
 # ---------------------------------------------------------------- adapters
-
-
-@pytest.fixture(scope="module")
-def tuned(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    from peft import LoraConfig, get_peft_model
-
-    folder = tmp_path_factory.mktemp("adapters") / "tuned"
-    torch.manual_seed(1)
-    wrapped = get_peft_model(models.load_model(tiny), LoraConfig(r=4, target_modules=["q_proj", "down_proj"]))
-    for name, weights in wrapped.named_parameters():
-        if "lora_B" in name:
-            torch.nn.init.normal_(weights, std=0.3)
-    wrapped.save_pretrained(str(folder))
-    adapters.write_manifest(folder, "tuned-1", "tiny", tiny, {"prompt": "explain 2"})
-    return folder
 
 
 def test_an_adapter_is_merged_and_stamped(tiny: Path, tuned: Path, engine: LocalEngine) -> None:
