@@ -59,6 +59,11 @@ def train(shared: Path, out: Path, seed: int = 0) -> None:
     Raises:
         InputError: a corpus is not there.
     """
+    with threads(1):
+        _train(shared, out, seed)
+
+
+def _train(shared: Path, out: Path, seed: int) -> None:
     corpora, about = read_parts(shared / "text", seed), making(seed)
     out.mkdir(parents=True, exist_ok=True)
     tuned = tune(tasks(corpora, PASSES), Tuning(seed=seed), out / "words_encoder.checkpoint")

@@ -61,13 +61,18 @@ class Fit:
 
 @contextmanager
 def threads(n: int) -> Iterator[None]:
-    """Let torch compute with `n` threads, and with as many as before afterwards."""
+    """Let torch and numpy's linear algebra compute with `n` threads, and with as many as before afterwards.
+
+    A sum over other parts is another sum in its last digit.
+    """
     import torch
+    from threadpoolctl import threadpool_limits
 
     before = torch.get_num_threads()
     torch.set_num_threads(n)
     try:
-        yield
+        with threadpool_limits(n):
+            yield
     finally:
         torch.set_num_threads(before)
 

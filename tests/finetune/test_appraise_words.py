@@ -11,6 +11,7 @@ import pytest
 from affectgpt.appraise import low_rank
 from affectgpt.appraise.heads import load_head
 from finetune import appraise_words
+from finetune.fitting import threads
 from finetune.word_corpora import dialogues, drawn, read_parts
 
 N_LINES = {
@@ -53,9 +54,10 @@ def contents(folder: Path) -> dict[str, str]:
 
 @pytest.mark.slow
 @pytest.mark.shared
-def test_one_seed_makes_the_same_files_twice_and_another_seed_others(few: Path, tmp_path: Path) -> None:
-    for name, seed in (("first", 0), ("again", 0), ("other", 1)):
-        appraise_words.train(few, tmp_path / name, seed)
+def test_one_seed_makes_the_same_files_on_any_threads_and_another_seed_others(few: Path, tmp_path: Path) -> None:
+    for name, seed, n_threads in (("first", 0, 1), ("again", 0, 2), ("other", 1, 1)):
+        with threads(n_threads):
+            appraise_words.train(few, tmp_path / name, seed)
     first, again, other = (contents(tmp_path / name) for name in ("first", "again", "other"))
     assert first == again
     assert set(first) == set(other)
