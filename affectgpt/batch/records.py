@@ -105,7 +105,7 @@ class Row:
 
     media: as the item names it.
     media_stamp: what the place that it lies in says of its version (size and times, or a store's tag), hashed; while it
-        is the same, `fingerprints.media_sha256` need not be computed again. None where there is no such thing.
+        is the same, `fingerprints.media_sha256` need not be computed again (32 digits). None where there is none.
     outcome: the document of `affectgpt.record_json.to_json`; None where the row failed before there was one.
     error: None for a row that is "ok".
     """
