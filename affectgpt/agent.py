@@ -1,13 +1,14 @@
 """From a clip to an outcome: the only file that knows the order of the steps.
 
-open -> face and voice, side by side -> speech -> tell -> appraise -> answer -> check -> revise. A modality that cannot
+open -> face and voice, side by side -> speech -> encode -> tell -> appraise -> fuse -> answer -> check -> revise, where
+`encode` and `fuse` make soft tokens, for those who ask for them. A modality that cannot
 be read is stated as missing and never stops the others; what the caller got wrong (an option, a transcript, an exported
 track) does stop.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -15,11 +16,13 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 from affectgpt import grounding, media, textualize
 from affectgpt.answers import open_answer
+from affectgpt.engines.engine import check_soft
 from affectgpt.errors import MediaNotFound, OptionError, TranscriptError, UnreadableMedia
+from affectgpt.fusion.features import Features, Signals
 from affectgpt.jobs import STAGES, Job, Progress, WatchedTranscriber, quiet, read_ahead
 from affectgpt.parsing import parse
 from affectgpt.prompting import PromptLibrary
-from affectgpt.readers import AgentOptions, open_face_reader, open_transcriber, open_voice_reader
+from affectgpt.readers import AgentOptions, open_encoder, open_face_reader, open_transcriber, open_voice_reader
 from affectgpt.records import (
     Appraisal,
     Clip,
@@ -29,6 +32,7 @@ from affectgpt.records import (
     Modality,
     Observations,
     Outcome,
+    SoftPart,
     Transcript,
     TranscriptSource,
     UnparsedAnswer,
@@ -40,6 +44,7 @@ from affectgpt.versions import loaded_versions
 if TYPE_CHECKING:
     from affectgpt.appraise.panel import Appraiser
     from affectgpt.engines.engine import Engine
+    from affectgpt.fusion.soft_reader import SoftReader
     from affectgpt.perceive.face import FaceReader
     from affectgpt.perceive.speech import Transcriber
     from affectgpt.perceive.voice import VoiceReader
@@ -63,7 +68,9 @@ _R = TypeVar("_R")
 class Senses:
     """What the readers gave for one clip: a track or None a modality, and why there is none, in words (`failures`).
 
-    `timings_s` holds the wall seconds of each stage and of all (`total`); face and voice overlap.
+    `features` are what the encoders gave, one a modality that could be read, where any were asked for.
+    `timings_s` holds the wall seconds of each stage and of all (`total`); face and voice overlap. `versions` are those
+    of the libraries that were loaded where it was read, which may be another process than the one that tells of it.
     """
 
     clip: Clip | None = None
@@ -72,16 +79,22 @@ class Senses:
     transcript: Transcript | None = None
     failures: Mapping[Modality, str] = field(default_factory=dict)
     timings_s: Mapping[str, float] = field(default_factory=dict)
+    versions: Mapping[str, str] = field(default_factory=dict)
+    features: tuple[Features, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """Readers and appraiser of one's own; None leaves the choice to the options."""
+    """Readers and appraiser of one's own; None leaves the choice to the options.
+
+    With `soft`, prompts carry soft tokens, which it reads out of the features that `options.encoders` gave.
+    """
 
     face: FaceReader | None = None
     voice: VoiceReader | None = None
     transcriber: Transcriber | None = None
     appraiser: Appraiser | None = None
+    soft: SoftReader | None = None
 
 
 class AffectAgent:
@@ -128,7 +141,10 @@ class AffectAgent:
         if broken and face is None and voice is None and not (transcript and transcript.utterances):
             raise next(iter(broken.values()))
         failures |= {modality: f"{modality} could not be read: {error.what}" for modality, error in broken.items()}
-        return Senses(clip, face, voice, transcript, failures, {**job.timings_s, "total": job.elapsed_s})
+        senses = Senses(clip, face, voice, transcript, failures)
+        features = self._encode(senses, asked - broken.keys(), job) if clip and self.options.encoders else ()
+        timings_s = {**job.timings_s, "total": job.elapsed_s}
+        return replace(senses, features=features, timings_s=timings_s, versions=loaded_versions())
 
     def observe(self, senses: Senses) -> Observations:
         """What was sensed as numbered observations, what is missing among them."""
@@ -139,9 +155,13 @@ class AffectAgent:
     def conclude(self, senses: Senses, progress: Progress = quiet) -> Outcome:
         """Observations, and the engine's answer to them, checked claim by claim and asked again where that contradicts.
 
-        `answer(weigh(senses))`. Raises EngineError where the engine failed.
+        `answer(weigh(senses))`, with soft tokens where a reader of them was given.
+
+        Raises:
+            EngineError: the engine failed. OptionError: it takes no soft tokens. ModelError: they cannot be read.
         """
-        return self.answer(self.weigh(senses, progress), progress)
+        weighed = self.weigh(senses, progress)
+        return self.answer(weighed, progress, self.fuse(senses, weighed, progress))
 
     def weigh(self, senses: Senses, progress: Progress = quiet) -> Outcome:
         """What was observed and what the appraisers make of it; nobody is asked yet."""
@@ -163,12 +183,24 @@ class AffectAgent:
             senses.transcript,
             appraisal,
             timings_s=_added(senses.timings_s, job),
-            versions={**loaded_versions(), **readers, **appraisers},
+            versions={**loaded_versions(), **senses.versions, **readers, **appraisers},
             decide=self.options.decide,
         )
 
-    def answer(self, weighed: Outcome, progress: Progress = quiet) -> Outcome:
-        """What `weigh` gave, with the engine's answer to it.
+    def fuse(self, senses: Senses, weighed: Outcome, progress: Progress = quiet) -> tuple[SoftPart, ...]:
+        """What was sensed as soft tokens; none without a reader of them, or where nothing will be asked.
+
+        Raises:
+            ModelError: features of other encoders than the reader's, or weights that give no finite numbers.
+        """
+        if self._parts.soft is None or self.engine is None or not _is_evidence(weighed.observations):
+            return ()
+        with Job(progress).stage("fuse"):
+            reliability = weighed.appraisal.reliability if weighed.appraisal else {}
+            return self._parts.soft.read(senses.features, reliability)
+
+    def answer(self, weighed: Outcome, progress: Progress = quiet, parts: Sequence[SoftPart] = ()) -> Outcome:
+        """What `weigh` gave, with the engine's answer to it and to what `fuse` gave.
 
         The answer is None without an engine, and where nothing but absences was observed: a model asked about no
         evidence can only invent some.
@@ -179,7 +211,7 @@ class AffectAgent:
         if self.engine is None or not _is_evidence(weighed.observations):
             return weighed
         job = Job(progress)
-        outcome = self._answer(weighed, self.engine, job)
+        outcome = self._answer(weighed, self.engine, parts, job)
         versions = {**loaded_versions(), **weighed.versions, **outcome.versions}
         return replace(outcome, timings_s=_added(weighed.timings_s, job), versions=versions)
 
@@ -236,6 +268,14 @@ class AffectAgent:
         reader = self._parts.voice or open_voice_reader(self.options.voice_reader)
         return reader.read(job.watch("voice", media.waveform(clip), clip.duration_s, lambda w: w.start_s))
 
+    def _encode(self, senses: Senses, readable: frozenset[Modality], job: Job) -> tuple[Features, ...]:
+        """Features of what may be read and could be: a modality that is refused or broken is not even decoded."""
+        assert senses.clip is not None
+        with job.stage("encode"):
+            signals = Signals.of(senses.clip, senses.face, senses.voice)
+            encoders = map(open_encoder, self.options.encoders)
+            return tuple(encoder.encode(signals) for encoder in encoders if encoder.modality in readable)
+
     def _read_speech(self, clip: Clip | None, path: Path | None, job: Job, failures: dict[Modality, str]) -> Transcript:
         """The words. A transcript that was named must be readable; one merely found beside the clip may fail."""
         from affectgpt.perceive.speech import find_transcript
@@ -260,10 +300,15 @@ class AffectAgent:
                 self._appraiser = Panel(self.options.permissive, self.options.coverage)
             return self._appraiser.appraise(observations, senses.face, senses.voice, senses.transcript)
 
-    def _answer(self, outcome: Outcome, engine: Engine, job: Job) -> Outcome:
+    def _answer(self, outcome: Outcome, engine: Engine, parts: Sequence[SoftPart], job: Job) -> Outcome:
         prompts = self._prompts = self._prompts or PromptLibrary()
-        prompt = prompts.render(PROMPT_ID, outcome.observations, outcome.appraisal)
-        if self.options.key_observations == "restated":
+        soft = self._parts.soft
+        prompt_id = soft.prompt_id if soft else PROMPT_ID
+        prompt = prompts.render(prompt_id, outcome.observations, outcome.appraisal, parts)
+        check_soft(engine, [prompt])
+        # A model that was shown no observations has none to restate.
+        is_shown = "observations" in prompts.get(prompt_id).variables
+        if self.options.key_observations == "restated" and is_shown:
             opening = open_answer([textualize.restate(o) for o in outcome.observations.items])
             prompt = replace(prompt, opening=opening)
         asked = Asked(engine, prompt, self.options.sampling)
@@ -281,8 +326,10 @@ class AffectAgent:
         if isinstance(answer, Explanation) and self.options.revisions and answer.grounding and answer.grounding.faults:
             answer, completion = self._revise(answer, completion, asked, judge, job)
         restated = bool(prompt.opening) and completion.text.startswith(prompt.opening)
-        writer = {"key observations": "restated by affectgpt" if restated else "written by the model"}
-        return replace(outcome, answer=answer, completion=completion, versions=writer)
+        made_by = {"key observations": "restated by affectgpt" if restated else "written by the model"}
+        if soft:
+            made_by["soft tokens"] = soft.id
+        return replace(outcome, answer=answer, completion=completion, versions=made_by)
 
     def _revise(
         self, answer: Explanation, completion: Completion, asked: Asked, judge: Judge, job: Job

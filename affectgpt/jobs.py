@@ -16,8 +16,11 @@ if TYPE_CHECKING:
 
 __all__ = ["STAGES", "Job", "Progress", "Stopped", "WatchedTranscriber", "quiet", "read_ahead"]
 
-STAGES: Final = ("open", "face", "voice", "speech", "tell", "appraise", "answer", "check", "revise")
-"""Every stage that `Progress` may name, in order; face and voice run side by side, `revise` only where it is needed."""
+STAGES: Final = (
+    "open", "face", "voice", "speech", "encode", "tell", "appraise", "fuse", "answer", "check", "revise",
+)  # fmt: skip
+"""Every stage that `Progress` may name, in order; face and voice run side by side, `revise` only where it is needed,
+`encode` and `fuse` where soft tokens are asked for."""
 
 FRAMES_AHEAD: Final = 4
 """Frames decoded before they are looked at: enough to even out a slow keyframe, and 11 MB at 720p."""

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
 
-from affectgpt.errors import OptionError
+from affectgpt.errors import ModelError, OptionError
 from affectgpt.records import Decider, Modality, Sampling
 
 if TYPE_CHECKING:
+    from affectgpt.engines.engine import Engine
+    from affectgpt.fusion.features import Encoder
+    from affectgpt.fusion.soft_reader import SoftReader
     from affectgpt.perceive.face import FaceReader
     from affectgpt.perceive.speech import Transcriber
     from affectgpt.perceive.voice import VoiceReader
@@ -21,7 +25,9 @@ __all__ = [
     "SpeechOptions",
     "VideoBackend",
     "VoiceReaderName",
+    "open_encoder",
     "open_face_reader",
+    "open_soft_reader",
     "open_transcriber",
     "open_voice_reader",
 ]
@@ -100,7 +106,8 @@ class AgentOptions:
     kept. `permissive` takes only appraisers that were trained on data under Apache-2.0, MIT, CC BY or CC BY-SA.
     `coverage` in (0, 1) is how often the set of emotions that are not ruled out should hold the right one.
     `revisions` is how often at most an interpretation that the evidence contradicts is asked again, before the
-    contradicted sentences are withdrawn; 0 leaves the first answer as it is.
+    contradicted sentences are withdrawn; 0 leaves the first answer as it is. `encoders` (`id@version`) read face and
+    voice into features for soft tokens, beside the tracks.
     """
 
     modalities: frozenset[Modality] = frozenset(Modality)
@@ -115,6 +122,7 @@ class AgentOptions:
     permissive: bool = False
     coverage: float = 0.9
     revisions: int = 3
+    encoders: tuple[str, ...] = ()
     sampling: Sampling = field(default_factory=Sampling)
 
     def __post_init__(self) -> None:
@@ -178,3 +186,39 @@ def open_transcriber(options: SpeechOptions) -> Transcriber | None:
 
         return PocketSphinx()
     return None
+
+
+@cache
+def open_encoder(name: str) -> Encoder:
+    """The encoder of features that is called so, `id@version`; one that was opened once is kept.
+
+    Raises:
+        ModelError: no such encoder, or none of this version. MissingDependency: its library is not installed.
+    """
+    from affectgpt.fusion.acoustic import AcousticEncoder
+    from affectgpt.fusion.facial import FacialEncoder
+    from affectgpt.perceive.periods import find_periods
+
+    made: Encoder
+    for made in (FacialEncoder(), AcousticEncoder(find_periods)):
+        if name == f"{made.id}@{made.version}":
+            return made
+    raise ModelError(f"no encoder {name!r}", "use a fusion folder that this version of affectgpt made")
+
+
+def open_soft_reader(folder: Path | None, engine: Engine) -> SoftReader:
+    """The reader of soft tokens for an engine, out of a fusion folder; None is the one inside this package.
+
+    Raises:
+        OptionError: no folder, or an engine that takes no soft tokens.
+        ModelError: a folder that is not whole, or of another base model or prompt.
+    """
+    from affectgpt.engines.engine import NO_SOFT, takes_soft
+    from affectgpt.fusion.soft_reader import open_fused, shipped_fusion
+
+    place = folder or shipped_fusion()
+    if place is None:
+        raise OptionError("soft tokens need a fusion folder, and none is shipped", "name one by --fusion FOLDER")
+    if not takes_soft(engine):
+        raise OptionError(f"the {engine.name} engine with {engine.model} takes no soft tokens", NO_SOFT)
+    return open_fused(place, getattr(engine, "base_names", ()), getattr(engine, "base_config", None))

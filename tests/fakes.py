@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ import numpy as np
 from affectgpt.cues import load_cues
 from affectgpt.engines.echo import EchoEngine
 from affectgpt.errors import UnreadableMedia
+from affectgpt.fusion.features import Features
 from affectgpt.records import (
     Completion,
     FaceTrack,
@@ -19,6 +20,7 @@ from affectgpt.records import (
     Interval,
     Prompt,
     Sampling,
+    SoftPart,
     Transcript,
     TranscriptSource,
     Utterance,
@@ -144,6 +146,22 @@ class FakeTranscriber:
         for _ in blocks:
             pass
         return self.words
+
+
+@dataclass
+class FakeSoftReader:
+    """Gives one soft token a modality that it gets features of, and remembers what it got."""
+
+    id: str = "fake fusion"
+    prompt_id: str = "explain-fused"
+    encoders: tuple[str, ...] = ("face-units@1",)
+    width: int = 4
+    asked: list[tuple[tuple[Features, ...], Mapping[str, float]]] = field(default_factory=list)
+
+    def read(self, features: Sequence[Features], reliability: Mapping[str, float]) -> tuple[SoftPart, ...]:
+        """A row of ones each."""
+        self.asked.append((tuple(features), reliability))
+        return tuple(SoftPart(f.modality.value, np.ones((1, self.width), np.float32)) for f in features if f.is_present)
 
 
 class CountingEngine(EchoEngine):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 import fakes
@@ -78,6 +79,15 @@ def test_weighing_asks_nobody_and_answering_what_was_weighed_is_concluding(talki
     assert answered == concluded
 
 
+def test_an_outcome_names_the_libraries_that_were_loaded_where_it_was_read(talkie: Path) -> None:
+    made = agent(speech=SpeechOptions(text="I got the job"))
+    senses = made.sense(talkie)
+    assert senses.versions["av"]
+    elsewhere = replace(senses, versions={"av": "0.0", "a reader's own library": "7"})
+    told = made.weigh(elsewhere).versions
+    assert (told["av"], told["a reader's own library"]) == ("0.0", "7")
+
+
 def test_progress_names_known_stages_and_ends_each(talkie: Path) -> None:
     told: list[tuple[str, float | None]] = []
     lock = threading.Lock()
@@ -87,7 +97,8 @@ def test_progress_names_known_stages_and_ends_each(talkie: Path) -> None:
             told.append((stage, fraction))
 
     agent(EchoEngine()).explain(talkie, progress)
-    stages = [stage for stage in STAGES if stage != "revise"]  # nothing is contradicted here
+    # Nothing is contradicted here, and no soft tokens are asked for.
+    stages = [stage for stage in STAGES if stage not in ("encode", "fuse", "revise")]
     assert {stage for stage, _ in told} == set(stages)
     for stage in stages:
         fractions = [f for s, f in told if s == stage]
@@ -100,7 +111,7 @@ def test_progress_names_known_stages_and_ends_each(talkie: Path) -> None:
 
 def test_total_time_covers_every_stage_but_counts_the_overlap_once(talkie: Path) -> None:
     timings = agent(EchoEngine()).explain(talkie).timings_s
-    assert set(timings) == {*STAGES, "total"} - {"revise"}
+    assert set(timings) == {*STAGES, "total"} - {"encode", "fuse", "revise"}
     assert max(timings.values()) == timings["total"]
 
 

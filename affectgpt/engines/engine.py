@@ -34,6 +34,8 @@ class Engine(Protocol):
     """Anything that answers prompts. `model` names the base and the adapter, so that an answer can be traced.
 
     One that takes soft tokens says so by an attribute `takes_soft`; to any other they are never given (`check_soft`).
+    It may tell which base model reads them: `base_names`, the names that the model goes by, and `base_config`, the path
+    of its config.json.
     """
 
     name: str

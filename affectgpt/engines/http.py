@@ -14,6 +14,7 @@ import logging
 import re
 from collections.abc import Generator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import PurePosixPath
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
@@ -22,7 +23,7 @@ from affectgpt.engines.engine import EngineOptions, check_soft, stamp
 from affectgpt.errors import EngineBusy, EngineError, EngineUnreachable, OptionError
 from affectgpt.records import Completion, Prompt, Sampling
 
-__all__ = ["HttpEngine", "open_http"]
+__all__ = ["HttpEngine", "base_names", "open_http"]
 
 OPENAI_HOST = "api.openai.com"
 NO_KEY = "local"
@@ -86,6 +87,7 @@ class HttpEngine:
         self._is_openai = urlsplit(base_url).hostname == OPENAI_HOST
         self._takes_schema = True
         self._is_vllm: bool | None = None
+        self._rows: dict[str, Any] = {}
         self._client = openai.OpenAI(
             base_url=base_url,
             api_key=api_key,
@@ -164,7 +166,8 @@ class HttpEngine:
         try:
             rows = self._client.models.list().data
             self._is_vllm = bool(rows) and all(getattr(row, "owned_by", None) == "vllm" for row in rows)
-            return [_plain(str(row.id)) for row in rows]
+            self._rows = {str(row.id): row for row in rows}
+            return [_plain(name) for name in self._rows]
         except (openai.OpenAIError, ValueError) as e:
             raise self._error(e) from e
         except (AttributeError, TypeError) as e:
@@ -174,6 +177,18 @@ class HttpEngine:
     def takes_soft(self) -> bool:
         """Whether the server is a vLLM, and not one that lists no models; one without the flag says so when asked."""
         return self._continues()
+
+    @property
+    def base_names(self) -> tuple[str, ...]:
+        """Names of the base that the model is of: an adapter's parent, and where the server says it got it from.
+
+        Raises:
+            EngineError, EngineUnreachable: the server could not be asked.
+        """
+        if not self._rows:
+            self._models()
+        row = self._rows.get(self.model)
+        return base_names(self._rows[parent] if (parent := getattr(row, "parent", None)) in self._rows else row)
 
     def _continues(self) -> bool:
         """Whether the server can go on from an answer's opening; a server that lists no models cannot."""
@@ -286,6 +301,13 @@ def _refusal(e: Any, what: str, remedy: str) -> EngineError:
     # RFC 9110, 10.2.3: seconds, or a date that needs a clock both sides agree on, which is not relied upon.
     busy.retry_after_s = float(said) if re.fullmatch(r"[0-9]{1,6}", said) else None
     return busy
+
+
+def base_names(row: Any) -> tuple[str, ...]:
+    """What a model of a server's list may be called: its name there, and the folder or hub id it is loaded from."""
+    told = (getattr(row, "id", None), getattr(row, "root", None))
+    names = [name for name in told if isinstance(name, str) and name]
+    return tuple(dict.fromkeys([*names, *(PurePosixPath(name).name for name in names)]))
 
 
 def _opening(asked: Mapping[str, Any], prompt: Prompt) -> str:

@@ -54,6 +54,7 @@ class LocalEngine:
         weights = weights.to(getattr(torch, dtype)).eval()
         name = f"{base_name}+{adapter_id} ({dtype})" if folder else f"{base_name} ({adapter_id}, {dtype})"
         self._take(weights, models.load_tokenizer(place), name, options.batch_size)
+        self.base_names, self.base_config = (base_name,), models.config_file(place)
 
     @classmethod
     def of(cls, model: Any, tokenizer: Any, name: str, batch_size: int = 8) -> Self:

@@ -34,7 +34,7 @@ SOFT_TOKEN = "<prompt_embeds>"  # noqa: S105 - a word, no secret
 class SplicedIds:
     """Token ids (S,) of a prompt, the answer's opening included.
 
-    `columns` are the soft tokens' positions, where ids mean nothing; `rows` (len(columns), D) float32 what stands there.
+    `columns` are the soft tokens' positions, where ids mean nothing; `rows` (len(columns), D) float32 what is there.
     """
 
     ids: list[int]

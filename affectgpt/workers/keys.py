@@ -26,7 +26,7 @@ NOT_SENSING: Final = frozenset(
 )
 """Options of `AgentOptions` that the readers never see. One that is not named here is taken to shape the reading."""
 
-_READING_CODE: Final = ("media", "perceive", "records", "data", "agent.py", "jobs.py", "readers.py")
+_READING_CODE: Final = ("media", "perceive", "fusion", "records", "data", "agent.py", "jobs.py", "readers.py")
 _SHAPING: Final = frozenset({".py", ".toml", ".npy", ".npz", ".json", ".safetensors"})
 """Code, tables and weights; documents and templates of pages shape nothing."""
 

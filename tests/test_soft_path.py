@@ -1,0 +1,205 @@
+"""The fused path: from a clip through encoders and a reader of soft tokens to an engine that was shown them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import fakes
+import media_files
+import pytest
+
+from affectgpt.agent import STAGES, AffectAgent, Parts
+from affectgpt.errors import ModelError, OptionError, PromptError
+from affectgpt.fusion.config import FusionConfig, ModalityConfig
+from affectgpt.fusion.facial import FacialEncoder
+from affectgpt.fusion.features import Features
+from affectgpt.fusion.folder import save_fusion
+from affectgpt.fusion.soft_reader import FusedReader, open_fused
+from affectgpt.prompting import PromptLibrary
+from affectgpt.readers import AgentOptions, SpeechOptions, open_encoder, open_soft_reader
+from affectgpt.records import Completion, EmbeddedPrompt, Modality, Prompt, Sampling
+from affectgpt.workers import pack, unpack
+
+FACE = FacialEncoder()
+FACE_NAME = f"{FACE.id}@{FACE.version}"
+
+
+@pytest.fixture(scope="module")
+def talkie(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two seconds of pictures and sound."""
+    path = tmp_path_factory.mktemp("soft") / "talkie.mp4"
+    return media_files.write_video(path, media_files.even_times_ms(50), sound=media_files.tone(2.0)[None])
+
+
+def agent(engine: Any, soft: Any, **options: Any) -> AffectAgent:
+    options = {"encoders": soft.encoders if soft else (), "speech": SpeechOptions(text="I got the job"), **options}
+    return AffectAgent(
+        engine,
+        AgentOptions(**options),
+        parts=Parts(fakes.FakeFaceReader(), fakes.FakeVoiceReader(), fakes.FakeTranscriber(), soft=soft),
+    )
+
+
+def test_the_prompt_carries_soft_tokens_and_observations(talkie: Path) -> None:
+    engine, soft = fakes.CountingEngine([fakes.ANSWER]), fakes.FakeSoftReader()
+    stages: list[str] = []
+    outcome = agent(engine, soft, revisions=0).explain(talkie, lambda stage, *_: stages.append(stage))
+    (prompt,) = engine.asked
+    assert isinstance(prompt, EmbeddedPrompt)
+    assert [part.name for part in prompt.parts] == ["face"]
+    assert "[F1]" in prompt.messages[-1].content
+    assert outcome.completion
+    assert (outcome.completion.prompt_id, outcome.versions["soft tokens"]) == ("explain-fused", "fake fusion")
+    ((features, reliability),) = soft.asked
+    assert [(f.encoder, f.modality) for f in features] == [(FACE_NAME, Modality.FACE)]
+    assert outcome.appraisal
+    assert reliability == outcome.appraisal.reliability
+    first = list(dict.fromkeys(stages))
+    assert set(first) <= set(STAGES)
+    assert first.index("encode") < first.index("appraise") < first.index("fuse") < first.index("answer")
+
+
+def test_without_a_reader_of_soft_tokens_nothing_is_encoded(talkie: Path) -> None:
+    engine = fakes.CountingEngine([fakes.ANSWER])
+    made = agent(engine, None, revisions=0)
+    assert made.sense(talkie).features == ()
+    made.explain(talkie)
+    assert type(engine.asked[0]) is Prompt
+
+
+def test_signals_alone_show_no_observations_and_restate_none(talkie: Path) -> None:
+    engine, soft = fakes.CountingEngine([fakes.ANSWER]), fakes.FakeSoftReader(prompt_id="explain-signals")
+    outcome = agent(engine, soft, revisions=0).explain(talkie)
+    (prompt,) = engine.asked
+    assert isinstance(prompt, EmbeddedPrompt)
+    assert prompt.opening == ""
+    assert "[F1]" not in prompt.messages[-1].content
+    assert outcome.versions["key observations"] == "written by the model"
+
+
+@pytest.mark.parametrize("setting", ["workplace", "education"])
+def test_a_protected_setting_encodes_neither_face_nor_voice(talkie: Path, setting: str) -> None:
+    engine, soft = fakes.CountingEngine([fakes.ANSWER]), fakes.FakeSoftReader()
+    made = agent(engine, soft, setting=setting, revisions=0)
+    assert made.sense(talkie).features == ()
+    made.explain(talkie)
+    (prompt,) = engine.asked
+    assert isinstance(prompt, EmbeddedPrompt)
+    assert prompt.parts == ()
+    assert "none" in prompt.messages[-1].content
+
+
+def test_a_modality_not_asked_for_or_broken_is_not_encoded(talkie: Path) -> None:
+    soft = fakes.FakeSoftReader()
+    made = agent(None, soft, modalities=frozenset({Modality.VOICE, Modality.SPEECH}))
+    assert made.sense(talkie).features == ()
+    torn = AffectAgent(
+        None,
+        AgentOptions(encoders=soft.encoders, speech=SpeechOptions(text="words")),
+        parts=Parts(fakes.FakeFaceReader(error=fakes.broken()), fakes.FakeVoiceReader()),
+    )
+    assert torn.sense(talkie).features == ()
+
+
+def test_an_engine_that_takes_none_is_never_shown_their_places(talkie: Path) -> None:
+    class Deaf:
+        name, model = "deaf", "m"
+
+        def generate(self, prompts: Sequence[Prompt], sampling: Sampling) -> list[Completion]:
+            raise AssertionError("asked")
+
+    with pytest.raises(OptionError, match=r"deaf engine with m takes no soft tokens.*--path text"):
+        agent(Deaf(), fakes.FakeSoftReader()).explain(talkie)
+
+
+def test_features_travel_between_processes(talkie: Path) -> None:
+    made = agent(None, fakes.FakeSoftReader())
+    senses = made.sense(talkie)
+    back = unpack(pack(senses), type(senses))
+    (here,), (there,) = senses.features, back.features
+    assert (here.encoder, here.modality, here.grid) == (there.encoder, there.modality, there.grid)
+    for name in ("tokens", "times_s", "valid"):
+        assert (getattr(here, name) == getattr(there, name)).all()
+        assert getattr(here, name).dtype == getattr(there, name).dtype
+
+
+# ---------------------------------------------------------------- fusion folders
+
+
+def write_fusion(folder: Path, base: Path, width: int = 4, **notes: Any) -> Path:
+    """A random adapter for the face, sealed for the base whose config.json is given."""
+    import torch
+
+    from affectgpt.fusion.fuser import Fuser
+
+    torch.manual_seed(0)
+    config = FusionConfig({Modality.FACE: ModalityConfig(FACE_NAME, FACE.width, n_tokens=2)}, width, prefusion="none")
+    save_fusion(folder, Fuser(config), "face-1", "tiny", base, notes)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def base_config(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("base") / "config.json"
+    path.write_text("{}")
+    return path
+
+
+@pytest.fixture(scope="module")
+def fusion(tmp_path_factory: pytest.TempPathFactory, base_config: Path) -> Path:
+    return write_fusion(tmp_path_factory.mktemp("fusion") / "face", base_config)
+
+
+def test_a_fusion_folder_reads_features_into_parts(talkie: Path, fusion: Path) -> None:
+    reader = open_fused(fusion, ("tiny",))
+    assert isinstance(reader, FusedReader)
+    assert (reader.id, reader.prompt_id, reader.encoders) == ("face-1", "explain-fused", (FACE_NAME,))
+    engine = fakes.CountingEngine([fakes.ANSWER])
+    agent(engine, reader, revisions=0).explain(talkie)
+    (prompt,) = engine.asked
+    assert isinstance(prompt, EmbeddedPrompt)
+    assert [(part.name, part.tokens.shape) for part in prompt.parts] == [("face", (2, 4))]
+    assert reader.read((), {}) == ()
+    assert reader.read((Features.none(FACE_NAME, Modality.FACE, FACE.width),), {}) == ()
+    with pytest.raises(ModelError, match="do not fit"):
+        reader.read((Features.none("other@1", Modality.FACE, FACE.width),), {})
+
+
+def test_another_base_or_prompt_is_refused(fusion: Path, base_config: Path, tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match=r"'tiny', do not fit 'other'"):
+        open_fused(fusion, ("other", "more"))
+    assert open_fused(fusion, ("served as this", "tiny")).id == "face-1"
+    assert open_fused(fusion, ("renamed",), base_config).id == "face-1"
+    (tmp_path / "config.json").write_text("{ }")
+    with pytest.raises(ModelError, match="do not fit"):
+        open_fused(fusion, ("tiny",), tmp_path / "config.json")
+    version = PromptLibrary().get("explain-signals").version
+    taught = write_fusion(tmp_path / "taught", base_config, prompt=f"explain-signals {version}")
+    assert open_fused(taught, ("tiny",)).prompt_id == "explain-signals"
+    with pytest.raises(ModelError, match=r"in prompt explain-fused 99, and this is \d+"):
+        open_fused(write_fusion(tmp_path / "old", base_config, prompt="explain-fused 99"))
+    with pytest.raises(PromptError, match="no prompt 'gone'"):
+        open_fused(write_fusion(tmp_path / "gone", base_config, prompt="gone 1"))
+
+
+def test_without_a_folder_or_with_a_deaf_engine_the_remedy_is_named(fusion: Path, tmp_path: Path) -> None:
+    from affectgpt.engines.echo import EchoEngine
+
+    with pytest.raises(OptionError, match="--fusion FOLDER"):
+        open_soft_reader(None, EchoEngine())
+    with pytest.raises(ModelError, match=r"has no fusion\.json"):
+        open_soft_reader(tmp_path, EchoEngine())
+    with pytest.raises(OptionError, match="takes no soft tokens"):
+        open_soft_reader(fusion, object.__new__(type("Deaf", (), {"name": "deaf", "model": "m"})))
+    assert open_soft_reader(fusion, EchoEngine()).id == "face-1"
+
+
+def test_encoders_are_known_by_name_and_version() -> None:
+    for name in (FACE_NAME, "voice-descriptors@1"):
+        made = open_encoder(name)
+        assert f"{made.id}@{made.version}" == name
+        assert open_encoder(name) is made
+    with pytest.raises(ModelError, match=r"no encoder 'face-units@0'"):
+        open_encoder("face-units@0")
