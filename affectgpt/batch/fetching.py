@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from secrets import token_hex
@@ -14,7 +15,7 @@ from affectgpt import media
 from affectgpt.batch.records import Item
 from affectgpt.errors import AffectError, MediaNotFound, MediaUnreachable, MissingDependency, UnreadableMedia
 
-__all__ = ["MOST_BYTES", "Fetcher", "FileFetcher", "Medium"]
+__all__ = ["MOST_BYTES", "Fetcher", "FileFetcher", "Medium", "suffix_of"]
 
 _T = TypeVar("_T")
 
@@ -32,14 +33,13 @@ _TIMES: Final = ("LastModified", "last_modified", "updated", "mtime", "modified"
 
 @dataclass(frozen=True, slots=True)
 class Medium:
-    """A medium at hand: its file, the SHA-256 of its bytes, and what else is read along with it, by hash (`beside`).
+    """A medium at hand: its file, and the SHA-256 of its bytes.
 
     `is_ours` where the file was made for this reading, and goes when it is over.
     """
 
     path: Path
     sha256: str
-    beside: tuple[str, ...] = ()
     is_ours: bool = False
 
     def discard(self) -> None:
@@ -49,7 +49,7 @@ class Medium:
 
 
 class Fetcher(Protocol):
-    """Where media come from. Both calls block, and may come from several threads."""
+    """Where media come from. Every call blocks, and may come from several threads."""
 
     def stamp(self, item: Item) -> str | None:
         """What the place says of the medium's version, hashed; None where it says nothing, or there is no medium.
@@ -57,6 +57,10 @@ class Fetcher(Protocol):
         Raises:
             MediaNotFound: there is no such medium.
         """
+        ...
+
+    def beside(self, item: Item) -> tuple[str, ...]:
+        """SHA-256 of what else is read along with the medium: the subtitles beside a local file."""
         ...
 
     def fetch(self, item: Item, known_sha256: str | None = None) -> Medium:
@@ -90,22 +94,27 @@ class FileFetcher:
         told = [(name, str(said[name])) for name in (*_TAGS, *_TIMES) if said.get(name)]
         return _digest(said.get("size"), told) if told else None
 
+    def beside(self, item: Item) -> tuple[str, ...]:
+        """See `Fetcher.beside`."""
+        if item.media is None or item.content is not None or _URL.match(item.media):
+            return ()
+        with suppress(OSError, ValueError):
+            subtitles = media.subtitle_path(item.media)
+            return (hashlib.sha256(subtitles.read_bytes()).hexdigest(),) if subtitles else ()
+        return ()
+
     def fetch(self, item: Item, known_sha256: str | None = None) -> Medium:
-        """See `Fetcher.fetch`. Subtitles beside a local file are read along with it, and only there."""
+        """See `Fetcher.fetch`."""
         if item.content is not None:
             return self._keep(item, [item.content])
         assert item.media is not None, "an item without a medium has nothing to fetch"
         if _URL.match(item.media):
             return _asked(item.media, lambda system, path: self._keep(item, _blocks(system, path)))
-        path = Path(item.media)
-        subtitles = media.subtitle_path(path)
-        beside = (media.media_hash(subtitles),) if subtitles and subtitles.stat().st_size else ()
-        return Medium(path, known_sha256 or media.media_hash(path), beside)
+        return Medium(Path(item.media), known_sha256 or media.media_hash(item.media))
 
     def _keep(self, item: Item, blocks: Iterable[bytes]) -> Medium:
         """Write the blocks to a file of our own, which is there whole or not at all."""
-        suffix = _SUFFIX.search((item.media or "").lower())
-        path = self._room / f"{token_hex(8)}{suffix[1] if suffix else ''}"
+        path = self._room / f"{token_hex(8)}{suffix_of(item)}"
         digest, n_bytes = hashlib.sha256(), 0
         try:
             with path.open("xb") as file:
@@ -121,6 +130,12 @@ class FileFetcher:
             path.unlink(missing_ok=True)
             raise
         return Medium(path, digest.hexdigest(), is_ours=True)
+
+
+def suffix_of(item: Item) -> str:
+    """The medium's kind as its name tells it, such as `.mp4`, or nothing."""
+    found = _SUFFIX.search((item.media or "").lower())
+    return found[1] if found else ""
 
 
 def _named(item: Item) -> str:

@@ -45,11 +45,12 @@ def test_a_file_here_is_read_in_place(tmp_path: Path, fetcher: FileFetcher) -> N
 def test_subtitles_beside_it_are_read_along(tmp_path: Path, fetcher: FileFetcher) -> None:
     path = tmp_path / "clip.mp4"
     path.write_bytes(b"pictures")
-    beside = [fetcher.fetch(item(path)).beside]
+    beside = [fetcher.beside(item(path))]
     for words in ("hello", "goodbye"):
         (tmp_path / "clip.srt").write_text(words)
-        beside.append(fetcher.fetch(item(path)).beside)
+        beside.append(fetcher.beside(item(path)))
     assert len(set(beside)) == 3
+    assert fetcher.beside(item("nul\0.mp4")) == fetcher.beside(item(f"file://{path}")) == ()
 
 
 def test_a_stamp_tells_one_version_from_another(tmp_path: Path, fetcher: FileFetcher) -> None:

@@ -1,0 +1,215 @@
+"""One item's way to a row: its medium at hand, read and weighed, answered; what fails of it is written down."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from typing import Final
+
+from affectgpt.batch.asking import Answerer, Patience, retrying
+from affectgpt.batch.evidence import EvidenceStage
+from affectgpt.batch.fetching import Fetcher, Medium
+from affectgpt.batch.fingerprints import Asking
+from affectgpt.batch.identity import SHA256_OF_NOTHING, Identity, identify, sha256_of_words
+from affectgpt.batch.records import BadItem, Done, Failure, Fingerprints, Item, Row
+from affectgpt.batch.tally import Stage, Tally
+from affectgpt.batch.threads import Threads
+from affectgpt.batch.wishes import wish
+from affectgpt.errors import AffectError, EngineError, EngineUnreachable
+from affectgpt.readers import AgentOptions
+from affectgpt.record_json import to_json
+from affectgpt.records import Outcome
+
+__all__ = ["Course", "Plan", "Stages", "bad_row", "id_of"]
+
+log = logging.getLogger(__name__)
+
+MOST_IN_A_ROW: Final = 20
+"""Rows whose questions the engine refuses one after another, none answered between them, before the job ends: a wrong
+key or a missing model fails every row, and a hundred thousand failures help nobody."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What is done with each row.
+
+    n_ahead: rows that are under way at once.
+    n_fetched: media that are at hand at once; what was fetched for a row takes disk until it is read.
+    patience: with what fails for now.
+    """
+
+    options: AgentOptions = field(default_factory=AgentOptions)
+    asking: Asking = field(default_factory=Asking)
+    retry_failed: bool = False
+    n_ahead: int = 64
+    n_fetched: int = 8
+    patience: Patience = field(default_factory=Patience)
+
+
+@dataclass(frozen=True, slots=True)
+class Stages:
+    """Who does it; without an `answerer` a row ends with the appraisal."""
+
+    fetcher: Fetcher
+    evidence: EvidenceStage
+    answerer: Answerer | None = None
+
+
+@dataclass(slots=True)
+class _Work:
+    """What is known of an item so far. `stage` and `attempts` are what a failure is told with."""
+
+    item: Item
+    done: Done | None
+    stage: str = "options"
+    attempts: int = 1
+    options: AgentOptions = field(default_factory=AgentOptions)
+    stamp: str | None = None
+    medium: Medium | None = None
+    identity: Identity | None = None
+
+    def count(self, number: int) -> None:
+        """Another attempt at the stage."""
+        self.attempts = number
+
+    def row(self, outcome: Outcome | None, error: Failure | None = None) -> Row:
+        """The item, over."""
+        return Row(
+            id=self.item.id,
+            number=self.item.number,
+            status="failed" if error else "ok",
+            fingerprints=self.identity.fingerprints if self.identity else Fingerprints(),
+            media=self.item.media,
+            media_stamp=self.stamp,
+            outcome=to_json(outcome) if outcome else None,
+            error=error,
+            extra=self.item.extra,
+        )
+
+
+class Course:
+    """The way of every item of a job."""
+
+    def __init__(self, stages: Stages, plan: Plan, tally: Tally) -> None:
+        self._stages, self._plan, self._tally = stages, plan, tally
+        self._files = Threads(plan.n_fetched, "fetch")
+        self._at_hand = asyncio.Semaphore(plan.n_fetched)
+        self._n_refused = 0
+
+    async def row(self, item: Item, done: Done | None) -> Row | None:
+        """The finished row; None where the ledger holds what doing it again would give.
+
+        Raises:
+            EngineUnreachable, EngineError: no row would get an answer any more.
+        """
+        work = _Work(item, done)
+        try:
+            return await self._explain(work)
+        except EngineUnreachable:
+            raise
+        except AffectError as error:
+            self._weigh_refusal(work, error)
+            return work.row(None, _failure(work, error))
+        except Exception as error:
+            log.exception("%s: a fault of this program", item.id)
+            return work.row(None, _failure(work, error))
+
+    def close(self) -> None:
+        """End the threads that fetch."""
+        self._files.close()
+
+    async def _explain(self, work: _Work) -> Row | None:
+        try:
+            async with self._at_hand:
+                with self._counting("fetch"):
+                    is_kept: bool = await retrying(self._plan.patience, work.count)(self._fetch, work)
+                if is_kept:
+                    return None
+                work.stage, work.attempts = "read", 1
+                assert work.identity is not None
+                with self._counting("read"):
+                    evidence = await self._stages.evidence.gather(work.item, work.medium, work.options, work.identity)
+        finally:
+            if work.medium is not None:
+                work.medium.discard()
+        self._tally.how[evidence.how] += 1
+        if self._stages.answerer is None:
+            return work.row(evidence.weighed)
+        work.stage = "answer"
+        with self._counting("answer"):
+            outcome = await self._stages.answerer.answer(evidence.weighed, work.options, work.count)
+        self._n_refused = 0
+        return work.row(outcome)
+
+    async def _fetch(self, work: _Work) -> bool:
+        return await self._files.run(self._prepare, work)
+
+    def _prepare(self, work: _Work) -> bool:
+        """Have the medium at hand and know what the work is known by; True where it need not be done. Blocks."""
+        item, done, fetcher = work.item, work.done, self._stages.fetcher
+        if done and done.status == "failed" and done.fingerprints.answer is None and not self._plan.retry_failed:
+            return True  # it failed before it was known what it is: only asking for it does it again
+        work.stage = "options"
+        work.options = _options_of(item, self._plan.options)
+        work.stage = "fetch"
+        if item.media is None:
+            return self._is_kept(work, sha256_of_words(work.options) or SHA256_OF_NOTHING, ())
+        work.stamp = fetcher.stamp(item)
+        beside = fetcher.beside(item)
+        known = done.fingerprints.media_sha256 if done and work.stamp and done.media_stamp == work.stamp else None
+        if known is not None and self._is_kept(work, known, beside):
+            return True
+        work.medium = fetcher.fetch(item, known)
+        return self._is_kept(work, work.medium.sha256, beside)
+
+    def _is_kept(self, work: _Work, sha256: str, beside: tuple[str, ...]) -> bool:
+        """Learn what the work is known by; whether the ledger holds what doing it again would give."""
+        work.identity = identify(work.item, work.options, sha256, beside, self._plan.asking)
+        done = work.done
+        if done is None or (done.status == "failed" and self._plan.retry_failed):
+            return False
+        return done.fingerprints.answer == work.identity.fingerprints.answer
+
+    def _weigh_refusal(self, work: _Work, error: AffectError) -> None:
+        """End the job by raising `error` where the engine has answered nobody for long."""
+        if work.stage == "answer" and isinstance(error, EngineError):
+            self._n_refused += 1
+            if self._n_refused >= MOST_IN_A_ROW:
+                what = f"the engine refused {self._n_refused} rows one after another: {error.what}"
+                raise type(error)(what, error.remedy) from error
+
+    @contextmanager
+    def _counting(self, stage: Stage) -> Iterator[None]:
+        self._tally.enter(stage)
+        is_through = False
+        try:
+            yield
+            is_through = True
+        finally:
+            self._tally.leave(stage, is_through=is_through)
+
+
+def _options_of(item: Item, options: AgentOptions) -> AgentOptions:
+    """The job's options with what the item wishes, and its words. Raises OptionError."""
+    settled = wish(options, item.options)
+    if item.transcript is None:
+        return settled
+    return replace(settled, speech=replace(settled.speech, text=item.transcript, path=None))
+
+
+def bad_row(item: BadItem) -> Row:
+    """A row of the source that is no item, as a failed row."""
+    failure = Failure("source", "BadItem", item.reason)
+    return Row(id_of(item), item.number, "failed", error=failure, extra=item.extra)
+
+
+def id_of(item: Item | BadItem) -> str:
+    """The id of its row; one without an id is known by where it stands."""
+    return item.id if item.id is not None else f"row {item.number}"
+
+
+def _failure(work: _Work, error: Exception) -> Failure:
+    return Failure(work.stage, type(error).__name__, str(error), work.attempts)
