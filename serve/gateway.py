@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
 from fastapi import APIRouter, Depends, FastAPI, Request
@@ -32,6 +34,8 @@ from serve.store.database import StoreError
 
 __all__ = ["Parts", "create_app"]
 
+log = logging.getLogger(__name__)
+
 DESCRIPTION = """What a person seems to feel, from face, voice and words, every claim held against what was observed.
 
 Answers are made by AI and describe how a person seems, never what they truly feel; they must not decide anything about
@@ -55,6 +59,8 @@ def create_app(settings: ServeSettings | None = None, parts: Parts | None = None
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         upkeep = [asyncio.create_task(keep()) for keep in parts.upkeep]
+        for task in upkeep:
+            task.add_done_callback(partial(_look_why, parts))
         yield
         for task in upkeep:
             task.cancel()
@@ -88,6 +94,15 @@ def create_app(settings: ServeSettings | None = None, parts: Parts | None = None
         _claim_api(app)
         return mount(app, turns, parts.store, settings, intake=parts.intake, gate=gate)
     return app
+
+
+def _look_why(parts: Parts, task: asyncio.Task[None]) -> None:
+    """An upkeep goes on until it is cancelled: one that ended otherwise is told of, and an AffectError is fatal."""
+    error = None if task.cancelled() else task.exception()
+    if error is not None:
+        log.error("upkeep ended", exc_info=error)
+    if isinstance(error, AffectError):
+        parts.on_fault(error)
 
 
 def _claim_api(app: FastAPI) -> None:

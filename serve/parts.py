@@ -17,7 +17,7 @@ from affectgpt.appraise.panel import Panel
 from affectgpt.engines.echo import EchoEngine
 from affectgpt.engines.embedded import cache_root
 from affectgpt.engines.engine import Engine, EngineOptions, open_engine
-from affectgpt.errors import EngineError, EngineUnreachable, OptionError
+from affectgpt.errors import AffectError, EngineError, EngineUnreachable, OptionError
 from affectgpt.perceive.speech import Transcriber
 from affectgpt.perceive.whisper import find_whisper, open_whisper
 from affectgpt.readers import AgentOptions, SpeechOptions
@@ -40,6 +40,8 @@ __all__ = ["Parts", "open_parts"]
 
 Ending = Callable[[], object]
 """What lets go of a part; it may be a coroutine."""
+Upkeep = Callable[[], Coroutine[Any, Any, None]]
+"""What goes on beside the requests, until it is cancelled."""
 
 
 HEADER_BYTES = 1 << 30
@@ -52,6 +54,7 @@ SWEEP_SECONDS = 60.0
 class Parts:
     """Everything that a gateway is given. `closing` is run at its end, the last first, `upkeep` beside it all along.
 
+    An AffectError that ends an upkeep is told to `on_fault`: without that part nothing can be served any more.
     `store` None: no history. `transcriber` None: /v1/audio/transcriptions says what is missing. `tracing` None: no
     traces.
     """
@@ -63,7 +66,8 @@ class Parts:
     transcriber: Transcriber | None = None
     tracing: Tracing | None = None
     closing: list[Ending] = field(default_factory=list)
-    upkeep: list[Callable[[], Coroutine[Any, Any, None]]] = field(default_factory=list)
+    upkeep: list[Upkeep] = field(default_factory=list)
+    on_fault: Callable[[AffectError], object] = lambda error: None
 
     @classmethod
     def of(cls, engine: Engine, settings: ServeSettings, perceiver: Perceiver | None = None) -> Parts:
@@ -94,11 +98,12 @@ def open_parts(settings: ServeSettings, progress: Progress = quiet) -> Parts:
     """
     settings.check()
     closing: list[Ending] = []
+    upkeep: list[Upkeep] = []
     try:
         if (tracing := open_tracing(local_only=settings.local_only)) is not None:
             closing.append(tracing.close)
         progress("model", None)
-        explainer, replier, upstream = _open_writers(settings, progress, closing)
+        explainer, replier, upstream = _open_writers(settings, progress, closing, upkeep)
         progress("model", 1.0)
         store = open_store(
             "" if settings.database in (None, "memory") else str(settings.database),
@@ -107,7 +112,7 @@ def open_parts(settings: ServeSettings, progress: Progress = quiet) -> Parts:
         )
         closing.append(store.close)
         transcriber = open_whisper(settings.whisper) if settings.whisper else find_whisper()
-        uploads, perception, upkeep = _open_readers(settings, closing)
+        uploads, perception = _open_readers(settings, closing, upkeep)
     except BaseException:
         for ending in reversed(closing):
             if isinstance(left := ending(), Coroutine):
@@ -120,11 +125,11 @@ def open_parts(settings: ServeSettings, progress: Progress = quiet) -> Parts:
 
 
 def _open_writers(
-    settings: ServeSettings, progress: Progress, closing: list[Ending]
+    settings: ServeSettings, progress: Progress, closing: list[Ending], upkeep: list[Upkeep]
 ) -> tuple[Writer, Writer, Upstream | None]:
     """Who explains, who replies, and the server that they are models of, if one."""
     if settings.launch:
-        settings = _launch(settings, progress, closing)
+        settings = _launch(settings, progress, closing, upkeep)
     if settings.base_url is not None:
         upstream, explainer, replier = _open_upstream(settings, settings.base_url)
         closing.append(upstream.close)
@@ -139,9 +144,10 @@ def _open_writers(
     return with_adapter, LocalWriter(open_engine(replace(local, adapter="none"), {})), None
 
 
-def _launch(settings: ServeSettings, progress: Progress, closing: list[Ending]) -> ServeSettings:
+def _launch(settings: ServeSettings, progress: Progress, closing: list[Ending], upkeep: list[Upkeep]) -> ServeSettings:
     """The settings with the address, key and names of a vLLM server, which was started and ends with the gateway."""
     from serve.launching.command import LaunchOptions, command_for
+    from serve.launching.keeping import Keeper
     from serve.launching.launch import ModelServer
 
     adapters = {"default": None, "none": ()}.get(settings.adapter, (Path(settings.adapter),))
@@ -149,8 +155,10 @@ def _launch(settings: ServeSettings, progress: Progress, closing: list[Ending]) 
         command_for(LaunchOptions(model=settings.model, adapters=adapters)),
         tell=lambda stage, seconds: progress("model", None, f"{stage}, {seconds:.0f} s"),
     )
-    closing.append(server.stop)
+    keeper = Keeper(server)
+    closing.append(keeper.stop)
     server.start()
+    upkeep.append(keeper.keep)
     names = {"model": server.base, "adapter": next(iter(server.adapters), "none")}
     return settings.model_copy(update={"base_url": server.base_url, "api_key": SecretStr(server.key), **names})
 
@@ -159,13 +167,11 @@ def _open_upstream(settings: ServeSettings, base_url: str) -> tuple[Upstream, Up
     key = key_for(base_url, settings.api_key.get_secret_value() if settings.api_key else None)
     listed = list_models(base_url, key)
     model, adapter, is_vllm = choose_models(listed, settings)
-    upstream = Upstream(base_url, key, timeout_s=settings.timeout_s)
+    upstream = Upstream(base_url, key, timeout_s=settings.timeout_s, is_kept=settings.launch)
     return upstream, UpstreamWriter(upstream, adapter, continues=is_vllm), UpstreamWriter(upstream, model)
 
 
-def _open_readers(
-    settings: ServeSettings, closing: list[Ending]
-) -> tuple[Uploads, Perception, list[Callable[[], Coroutine[Any, Any, None]]]]:
+def _open_readers(settings: ServeSettings, closing: list[Ending], upkeep: list[Upkeep]) -> tuple[Uploads, Perception]:
     """Where files come in, what reads them, and their upkeep; decoding happens in workers alone.
 
     Headers are checked in a worker of their own, so that a file is refused without waiting behind long readings, and
@@ -197,7 +203,8 @@ def _open_readers(
             await asyncio.sleep(SWEEP_SECONDS)
             await asyncio.to_thread(cache.sweep)
 
-    return uploads, perception, [uploads.keep_swept, keep_cache_swept]
+    upkeep += [uploads.keep_swept, keep_cache_swept]
+    return uploads, perception
 
 
 def list_models(base_url: str, key: str | None, timeout_s: float = 10.0) -> list[dict[str, Any]]:

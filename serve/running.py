@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import socket
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
 from typing import Final
 
 import uvicorn
 
 from affectgpt.agent import Progress, quiet
-from affectgpt.errors import OptionError
+from affectgpt.errors import AffectError, OptionError
 from serve.api.keys import KeyRing
 from serve.gateway import create_app
 from serve.logs import set_up_logs
@@ -27,6 +31,8 @@ BACKLOG: Final = 512
 def open_server(settings: ServeSettings, progress: Progress = quiet) -> tuple[str, Callable[[], None]]:
     """(address, what runs until a signal comes), with everything loaded and the port taken.
 
+    What runs raises AffectError where it ended because a part was lost that nothing can be served without.
+
     Raises:
         OptionError: the address cannot be had, or nobody could call. AffectError: a part cannot be had.
     """
@@ -36,17 +42,18 @@ def open_server(settings: ServeSettings, progress: Progress = quiet) -> tuple[st
             "make one with `affectgpt serve keys add`",
         )
     listening = _listen(settings.host, settings.port)
-    try:
-        parts = open_parts(settings, progress)
+    with _ended_in_order():
         try:
-            parts.warm(progress)
-            app = create_app(settings, parts)
+            parts = open_parts(settings, progress)
+            try:
+                parts.warm(progress)
+                app = create_app(settings, parts)
+            except BaseException:
+                asyncio.run(parts.close())
+                raise
         except BaseException:
-            asyncio.run(parts.close())
+            listening.close()
             raise
-    except BaseException:
-        listening.close()
-        raise
     config = uvicorn.Config(
         app,
         log_config=None,
@@ -62,9 +69,35 @@ def open_server(settings: ServeSettings, progress: Progress = quiet) -> tuple[st
 
     def run() -> None:
         set_up_logs(settings.log_level)
-        uvicorn.Server(config).run(sockets=[listening])
+        server, faults = uvicorn.Server(config), list[AffectError]()
+
+        def end(fault: AffectError) -> None:
+            faults.append(fault)
+            server.should_exit = True
+
+        parts.on_fault = end
+        server.run(sockets=[listening])
+        if faults:
+            raise faults[0]
 
     return f"http://{shown}:{port}", run
+
+
+@contextmanager
+def _ended_in_order() -> Iterator[None]:
+    """SIGTERM raises here, as Ctrl-C does: what was opened so far, a server that still loads above all, is closed."""
+
+    def end(number: int, frame: FrameType | None) -> None:
+        raise SystemExit(128 + number)
+
+    if threading.current_thread() is not threading.main_thread():
+        yield  # only the main thread may say what a signal does
+        return
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _has_key(keys: KeyRing) -> bool:

@@ -70,14 +70,19 @@ def key_for(base_url: str, given: str | None, env: Mapping[str, str] = os.enviro
 
 
 class Upstream:
-    """One server. Redirects are refused: they could carry a prompt elsewhere. Belongs to one event loop."""
+    """One server. Redirects are refused: they could carry a prompt elsewhere. Belongs to one event loop.
 
-    def __init__(self, base_url: str, api_key: str | None = None, *, timeout_s: float = 120.0) -> None:
+    `is_kept`: it is started again by itself where it ends, so that waiting is the remedy.
+    """
+
+    def __init__(
+        self, base_url: str, api_key: str | None = None, *, timeout_s: float = 120.0, is_kept: bool = False
+    ) -> None:
         self.base_url = base_url.rstrip("/")
         parts = urlsplit(base_url)
         self.shown = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
         self._key = api_key
-        self._timeout_s = timeout_s
+        self._naming = _Named(self.shown, timeout_s, is_kept=is_kept)
         self._listed: frozenset[str] = frozenset()
         self._listed_s = -math.inf
         headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
@@ -99,7 +104,7 @@ class Upstream:
 
     async def models(self, timeout_s: float = _CONNECT_S) -> list[str]:
         """Names of the models that it lists. Raises EngineError, EngineUnreachable."""
-        with self._named():
+        with self._naming:
             response = await self._client.get(f"{self.base_url}/models", timeout=timeout_s)
         return model_names(self._checked(response), self.shown)
 
@@ -112,7 +117,7 @@ class Upstream:
 
     async def complete(self, body: Mapping[str, Any]) -> dict[str, Any]:
         """One whole chat completion. Raises UpstreamError, EngineError, EngineUnreachable."""
-        with self._named():
+        with self._naming:
             response = await self._client.post(f"{self.base_url}/chat/completions", json=body)
         answer = self._checked(response)
         if not answer.get("choices"):
@@ -126,7 +131,7 @@ class Upstream:
         Raises:
             UpstreamError, EngineError, EngineUnreachable: also while the chunks come.
         """
-        with self._named():
+        with self._naming:
             asking = self._client.stream("POST", f"{self.base_url}/chat/completions", json=body)
             async with asking as response:
                 if response.status_code != httpx.codes.OK:
@@ -176,9 +181,6 @@ class Upstream:
     def _nonsense(self) -> EngineError:
         return EngineError(f"{self.shown} did not answer in the OpenAI form", "see that --base-url is the server's /v1")
 
-    def _named(self) -> _Named:
-        return _Named(self.shown, self._timeout_s)
-
 
 async def _continue_trace(request: httpx.Request) -> None:
     request.headers.update(trace_headers())
@@ -187,17 +189,20 @@ async def _continue_trace(request: httpx.Request) -> None:
 class _Named:
     """Turns what the connection raises into this package's errors."""
 
-    def __init__(self, url: str, timeout_s: float) -> None:
-        self._url, self._timeout_s = url, timeout_s
+    def __init__(self, url: str, timeout_s: float, *, is_kept: bool) -> None:
+        self._url, self._timeout_s, self._is_kept = url, timeout_s, is_kept
 
     def __enter__(self) -> None:
         """Nothing to begin."""
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if self._is_kept and isinstance(error, httpx.HTTPError) and not isinstance(error, httpx.TimeoutException):
+            raise EngineUnreachable("the model server ended", "it is being started again: try in a minute or two")
         if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout):
             raise EngineUnreachable(f"nothing answers at {self._url}", "start the server, or correct --base-url")
         if isinstance(error, httpx.TimeoutException):
-            raise EngineError(f"{self._url} did not answer within {self._timeout_s:g} s", "raise --timeout-s")
+            what = f"{self._url} did not answer within {self._timeout_s:g} s"
+            raise EngineError(what, "raise AFFECTGPT_SERVE_TIMEOUT_S")
         if isinstance(error, httpx.HTTPError):
             raise EngineUnreachable(f"{self._url} broke off: {type(error).__name__}", "look into the server's log")
 

@@ -82,6 +82,7 @@ class ModelServer:
         self._reader: threading.Thread | None = None
         self._seat: socket.socket | None = None
         self._stopping = threading.Lock()
+        self._is_stopped = False
         self._began = 0.0
 
     # ------------------------------------------------------------ what it offers
@@ -140,12 +141,30 @@ class ModelServer:
         """
         if self._child is not None:
             raise EngineError("this server was started before", "make another ModelServer")
-        self._take_port()
-        self._began = time.monotonic()
+        with self._stopping:
+            if self._is_stopped:
+                raise EngineError("this server was stopped before it was started", "make another ModelServer")
+            self._take_port()
+            self._began = time.monotonic()
+            self._child = self._spawn()
+        self._reader = threading.Thread(target=self._read, args=(self._child.stdout,), daemon=True)
+        self._reader.start()
+        try:
+            self._await_ready()
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def again(self) -> ModelServer:
+        """Another server like this one, at its address and with its key; to be started once this one ended."""
+        return ModelServer(self._command, self._limits, port=self._port, key=self.key, log=self._log, tell=self._tell)
+
+    def _spawn(self) -> subprocess.Popen[str]:
         env = {**self._command.env, "VLLM_API_KEY": self.key, "AFFECTGPT_PARENT": str(os.getpid())}
         words = [*self._command.words, "--host", HOST, "--port", str(self._port)]
         try:
-            self._child = subprocess.Popen(
+            return subprocess.Popen(
                 words,
                 env=env,
                 stdin=subprocess.DEVNULL,
@@ -158,18 +177,14 @@ class ModelServer:
         except OSError as e:
             self._leave_port()
             raise EngineError(f"cannot start {words[0]}: {e.strerror}", "set vLLM up again: `make vllm-setup`") from e
-        self._reader = threading.Thread(target=self._read, args=(self._child.stdout,), daemon=True)
-        self._reader.start()
-        try:
-            self._await_ready()
-        except BaseException:
-            self.stop()
-            raise
-        return self
 
     def stop(self) -> int | None:
-        """Ask it to end, kill what is left after the grace time; its exit code. Again, or never started: harmless."""
+        """Ask it to end, kill what is left after the grace time; its exit code. Again, or never started: harmless.
+
+        One that was stopped before it was started never starts.
+        """
         with self._stopping:
+            self._is_stopped = True
             child = self._child
             if child is None:
                 return None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import socket
 import subprocess
@@ -11,6 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
+from model_child import gone, scripted
 
 from affectgpt.engines.engine import open_engine
 from affectgpt.errors import EngineError
@@ -20,73 +20,6 @@ from serve.launching.launch import Limits, ModelServer, progress_line
 from serve.launching.launch_log import blame, stage_of
 
 REPO = Path(__file__).resolve().parent.parent.parent
-
-CHILD = r"""
-import http.server, json, os, signal, socket, subprocess, sys, time
-said = dict(pair.split("=", 1) for pair in sys.argv[1:] if "=" in pair)
-port = int(sys.argv[sys.argv.index("--port") + 1])
-print("INFO Starting to load model tiny", flush=True)
-if said.get("noise"):
-    for i in range(int(said["noise"])):
-        print("noise \xe9 \udc80".encode("utf-8", "surrogateescape"), i, "x" * 200, flush=True)
-if said.get("grandchild"):
-    deaf = "import signal, time; signal.signal(15, signal.SIG_IGN); time.sleep(600)"
-    child = subprocess.Popen([sys.executable, "-c", deaf])
-    open(said["grandchild"], "w").write(str(child.pid))
-if said.get("tell_key"):
-    print("my key is", os.environ["VLLM_API_KEY"], flush=True)
-if said.get("die"):
-    print("(EngineCore pid=7) ERROR 11-21 01:02:03 [core.py:1] ValueError: the weights are made of cheese", flush=True)
-    print("(APIServer pid=6) RuntimeError: Engine core initialization failed. See root cause above.", flush=True)
-    print("goodbye", flush=True)
-    sys.exit(int(said["die"]))
-if said.get("deaf"):
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-time.sleep(float(said.get("late", "0")))
-key = os.environ["VLLM_API_KEY"]
-
-class Handler(http.server.BaseHTTPRequestHandler):
-    def log_message(self, *a): pass
-    def do_GET(self):
-        if self.path == "/health":
-            return self.send({}, 200)
-        if self.headers.get("Authorization") != f"Bearer {key}":
-            return self.send({}, 401)
-        self.send({"data": [{"id": name, "owned_by": "vllm"} for name in said.get("names", "tiny").split(",")]}, 200)
-    def do_POST(self):
-        self.rfile.read(int(self.headers["Content-Length"]))
-        if said.get("crash"):
-            os._exit(3)
-        message = {"role": "assistant", "content": "hello"}
-        choice = {"index": 0, "finish_reason": "stop", "message": message}
-        self.send({"id": "x", "object": "c", "created": 0, "model": "tiny", "choices": [choice]}, 200)
-    def send(self, body, status):
-        raw = json.dumps(body).encode()
-        self.send_response(status); self.send_header("Content-Length", str(len(raw))); self.end_headers()
-        self.wfile.write(raw)
-
-print("INFO Application startup complete", flush=True)
-http.server.ThreadingHTTPServer(("127.0.0.1", port), Handler).serve_forever()
-"""
-
-
-def scripted(*words: str, base: str | None = "tiny", adapters: tuple[str, ...] = ()) -> Command:
-    return Command((sys.executable, "-c", CHILD, *words), dict(os.environ), base, adapters)
-
-
-def is_there(pid: int) -> bool:
-    """Whether the process runs; one that is dead and not yet waited for does not."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text("ascii").rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
-
-
-def gone(pid: int, within_s: float = 5.0) -> bool:
-    until = time.monotonic() + within_s
-    while is_there(pid) and time.monotonic() < until:
-        time.sleep(0.05)
-    return not is_there(pid)
 
 
 def test_a_server_that_is_ready_late_is_waited_for_and_answers() -> None:
@@ -214,13 +147,13 @@ import sys
 from serve.launching import foreground
 from serve.launching.launch import ModelServer, Limits
 sys.path.insert(0, {tests!r})
-import test_launch
-raise SystemExit(foreground._run(ModelServer(test_launch.scripted({words}), Limits(stop_within_s={grace}))))
+import model_child
+raise SystemExit(foreground._run(ModelServer(model_child.scripted({words}), Limits(stop_within_s={grace}))))
 """
 
 
 def in_foreground(words: str = "", grace: float = 10.0) -> tuple[subprocess.Popen[str], dict[str, str]]:
-    code = FOREGROUND.format(tests=str(Path(__file__).parent), words=words, grace=grace)
+    code = FOREGROUND.format(tests=str(REPO / "tests"), words=words, grace=grace)
     process = subprocess.Popen([sys.executable, "-c", code], cwd=REPO, stdout=subprocess.PIPE, text=True)
     assert process.stdout
     with process.stdout:
