@@ -25,10 +25,15 @@ _SUFFIX: Final = ".entry"
 _KEY: Final = re.compile(r"[0-9a-f]{64}-[0-9a-f]{32}")
 _SHA256: Final = re.compile(r"[0-9a-f]{64}")
 _STALE_PART_S: Final = 3600.0
+_LOOKS: Final = 100
+"""How often a process looks the folder through while it fills it once."""
 
 
 class MediaCache:
     """At most `max_bytes` of entries in `folder` (0700); the one used longest ago goes first.
+
+    The folder is looked through after every hundredth of `max_bytes` that a process puts there, so several processes
+    may exceed the bound by a hundredth each meanwhile: to list 100,000 entries takes longer than to write one.
 
     With `max_age_s` nothing is given back that was put longer ago, however often it was used since; `sweep` deletes it.
 
@@ -42,6 +47,8 @@ class MediaCache:
         self.folder = private_folder(folder)
         self.max_bytes, self.max_age_s = max_bytes, max_age_s
         self.n_hits = self.n_misses = 0
+        self._n_new_bytes = 0
+        self._n_seen_bytes: int | None = None
 
     @staticmethod
     def key(media_sha256: str, *shaped_by: object) -> str:
@@ -76,7 +83,9 @@ class MediaCache:
                 file.write(_HEAD.pack(_MAGIC, now_s, _digest(now_s, value)))
                 file.write(value)
             part.replace(path)
-            self._shrink()
+            self._n_new_bytes += len(value) + _HEAD.size
+            if self._is_look_due():
+                self._shrink()
         except OSError:
             with suppress(OSError):
                 part.unlink(missing_ok=True)
@@ -126,11 +135,19 @@ class MediaCache:
                         found.append((now.st_mtime_ns, now.st_size, Path(entry.path)))
         return sorted(found)
 
+    def _is_look_due(self) -> bool:
+        if self._n_seen_bytes is None or self._n_new_bytes > self.max_bytes // _LOOKS:
+            return True
+        return self._n_seen_bytes + self._n_new_bytes > self.max_bytes
+
     def _shrink(self) -> None:
         """Remove the oldest entries until the rest fits, and parts that a crash left behind."""
         with locked(self.folder / ".lock"):
             entries = self._entries()
-            excess = sum(size for _, size, _ in entries) - self.max_bytes
+            n_bytes = sum(size for _, size, _ in entries)
+            # A full cache is emptied a little further, or the very next entry would have it looked through again.
+            excess = n_bytes - (self.max_bytes - self.max_bytes // _LOOKS) if n_bytes > self.max_bytes else 0
+            self._n_new_bytes, self._n_seen_bytes = 0, min(n_bytes, n_bytes - excess)
             for _, size, path in entries:
                 if excess <= 0:
                     break

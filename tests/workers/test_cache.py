@@ -156,3 +156,20 @@ def test_two_processes_may_share_it(tmp_path: Path) -> None:
     assert [process.returncode for process in both] == [0, 0]
     assert all(int(output) > 25 for output in outputs)
     assert MediaCache(folder, 20_000).n_bytes <= 20_000
+
+
+def test_a_cache_of_many_small_entries_is_looked_through_seldom_and_stays_bounded(tmp_path: Path) -> None:
+    class Counting(MediaCache):
+        n_looks = 0
+
+        def _entries(self) -> list[tuple[int, int, Path]]:
+            self.n_looks += 1
+            return super()._entries()
+
+    cache = Counting(tmp_path / "cache", 200_000)
+    for n in range(1000):
+        cache.put(cache.key(SHA256, n), bytes(336))
+    assert cache.n_looks < 1000 * 400 / 200_000 * 100 + 10
+    assert cache.n_bytes <= 200_000
+    assert cache.get(cache.key(SHA256, 999)) == bytes(336), "the newest stay"
+    assert cache.get(cache.key(SHA256, 0)) is None
