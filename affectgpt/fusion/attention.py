@@ -41,7 +41,8 @@ class AttentionAdapter(nn.Module):
     def __init__(self, modality: ModalityConfig, config: FusionConfig) -> None:
         super().__init__()
         self.score = nn.Linear(modality.width, modality.n_tokens)
-        self.n_steps, self.softmax, self.out_width = modality.n_steps, config.softmax, modality.width
+        self.n_steps, self.softmax = modality.n_steps, config.softmax
+        self.out_width, self.n_levels = modality.width, 1
 
     def levels(self, batch: FeatureBatch) -> list[Tensor]:
         """One level: tokens (B, K, D)."""
@@ -68,7 +69,8 @@ class AttentionPrefusion(nn.Module):
         self.mix = nn.Linear(width * len(order), width)
         self.weigh = nn.Linear(width, len(order) * config.n_fused_tokens)
         self.absent = nn.Parameter(torch.randn(len(order), width) * 0.02)  # BERT's initial spread
-        self.order, self.softmax, self.out_width = order, config.softmax, width
+        self.order, self.softmax = order, config.softmax
+        self.out_width, self.n_levels = width, 1
 
     def levels(self, batches: Mapping[Modality, FeatureBatch]) -> list[Tensor]:
         """One level: tokens (B, K, W)."""

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from affectgpt.errors import InputError, ModelError
-from affectgpt.records.soft import SoftPart
+from affectgpt.records import SoftPart
 
 __all__ = ["FeatureBatch", "SoftTokens"]
 

@@ -22,19 +22,21 @@ Batches = Mapping[Modality, FeatureBatch]
 
 
 class Adapter(Protocol):
-    """From one modality's steps to K tokens of `out_width`."""
+    """From one modality's steps to K tokens of `out_width`, in `n_levels` levels."""
 
     out_width: int
+    n_levels: int
 
     def levels(self, batch: FeatureBatch) -> list[Tensor]:
-        """Tokens (B, K, out_width), the adapter's result last; before it whatever layers it has below, lowest first."""
+        """Tokens (B, K, out_width), the result last; before it what the layers below gave, the lowest first."""
         ...
 
 
 class Prefusion(Protocol):
-    """From all modalities' steps to K tokens of `out_width`."""
+    """From all modalities' steps to K tokens of `out_width`, in `n_levels` levels."""
 
     out_width: int
+    n_levels: int
 
     def levels(self, batches: Batches) -> list[Tensor]:
         """As `Adapter.levels`."""
@@ -70,14 +72,11 @@ class Fuser(nn.Module):
         self.standard = nn.ModuleDict({m.value: Standard(config.modalities[m].width) for m in config.order})
         self.adapters = nn.ModuleDict({m.value: make(config.modalities[m], config) for m in own})
         self.prefusion = None if config.prefusion == "none" else _PREFUSIONS[config.prefusion](config)
-        widths = {name: self.adapter(Modality(name)).out_width for name in self.adapters}
-        if self.prefusion is not None:
-            widths[FUSED] = cast(Prefusion, self.prefusion).out_width
-        self.project = nn.ModuleDict({name: _Projector(width, config) for name, width in widths.items()})
+        self.project = nn.ModuleDict({name: _Projector(self.part(name).out_width, config) for name in config.names})
 
-    def adapter(self, modality: Modality) -> Adapter:
-        """A modality's own adapter."""
-        return cast(Adapter, self.adapters[modality.value])
+    def part(self, name: str) -> Adapter | Prefusion:
+        """What makes the soft tokens of a name: a modality's own adapter, or the pre-fusion."""
+        return cast("Adapter | Prefusion", self.prefusion if name == FUSED else self.adapters[name])
 
     def forward(self, batches: Batches) -> SoftTokens:
         """Soft tokens (B, K, D) by name, in the order of `config.names`.
@@ -109,7 +108,8 @@ class Fuser(nn.Module):
 
     def levels(self, prepared: Batches) -> tuple[dict[str, list[Tensor]], dict[str, Tensor]]:
         """What the adapters make of `prepared` batches, by name, before projection; and what is present (B,)."""
-        levels = {name: self.adapter(Modality(name)).levels(prepared[Modality(name)]) for name in self.adapters}
+        own = {name: cast(Adapter, adapter) for name, adapter in self.adapters.items()}
+        levels = {name: adapter.levels(prepared[Modality(name)]) for name, adapter in own.items()}
         present = {name: prepared[Modality(name)].present for name in self.adapters}
         if self.prefusion is not None:
             levels[FUSED] = cast(Prefusion, self.prefusion).levels(prepared)

@@ -85,7 +85,7 @@ class GatedAdapter(nn.Module):
         super().__init__()
         self.windows = Windows(modality.width, modality.n_tokens, config.width)
         self.carry = Carry(config.width)
-        self.out_width = config.width
+        self.out_width, self.n_levels = config.width, 2
 
     def levels(self, batch: FeatureBatch) -> list[Tensor]:
         """Windows, then states, each (B, K, width)."""
@@ -103,7 +103,8 @@ class GatedPrefusion(nn.Module):
         self.windows = nn.ModuleDict(made)
         self.weigh = nn.Linear(width, 1)
         self.carry = Carry(width)
-        self.order, self.out_width = config.order, width
+        self.order = config.order
+        self.out_width, self.n_levels = width, 2
 
     def shares(self, windows: Tensor, reliability: Tensor) -> Tensor:
         """Shares (B, M, K) of windows (B, M, K, width), sum 1 over those with reliability (B, M, K) above 0."""

@@ -13,7 +13,7 @@ from affectgpt.fusion.batches import FeatureBatch
 from affectgpt.fusion.config import FusionConfig, ModalityConfig
 from affectgpt.records import Modality
 
-__all__ = ["Perceiver", "QFormer", "QueryAdapter", "QueryPrefusion", "TimeEmbedding"]
+__all__ = ["Perceiver", "QFormer", "QueryAdapter", "QueryPrefusion", "TimeEmbedding", "never_empty"]
 
 _SPREAD = 0.02
 """Standard deviation of learned queries and positions at the start, as in BERT and BLIP-2."""
@@ -81,7 +81,7 @@ class QFormer(nn.Module):
         given = self.former(
             query_embeds=self.queries.expand(len(tokens), -1, -1),
             encoder_hidden_states=tokens,
-            encoder_attention_mask=_never_empty(valid),
+            encoder_attention_mask=never_empty(valid),
             output_hidden_states=True,
         )
         return list(given.hidden_states[1:])
@@ -157,7 +157,7 @@ class QueryAdapter(nn.Module):
         super().__init__()
         self.moment = TimeEmbedding(modality.n_steps, modality.width)
         self.querying = _querying(config.adapter, modality.width, modality.n_tokens, config)
-        self.out_width = self.querying.out_width
+        self.out_width, self.n_levels = self.querying.out_width, config.n_layers
 
     def levels(self, batch: FeatureBatch) -> list[Tensor]:
         """Tokens (B, K, width) after each layer, the last one last."""
@@ -176,7 +176,8 @@ class QueryPrefusion(nn.Module):
         self.enter = nn.ModuleDict({m.value: nn.Linear(config.modalities[m].width, width) for m in order})
         self.moment = nn.ModuleDict({m.value: TimeEmbedding(config.modalities[m].n_steps, width) for m in order})
         self.querying = _querying(config.prefusion, width, config.n_fused_tokens, config)
-        self.order, self.out_width = order, self.querying.out_width
+        self.order = order
+        self.out_width, self.n_levels = self.querying.out_width, config.n_layers
 
     def levels(self, batches: Mapping[Modality, FeatureBatch]) -> list[Tensor]:
         """Tokens (B, K, width) after each layer, the last one last."""
@@ -184,7 +185,7 @@ class QueryPrefusion(nn.Module):
         return self.querying.levels(torch.cat(met, 1), torch.cat([batches[m].valid for m in self.order], 1))
 
 
-def _never_empty(valid: Tensor) -> Tensor:
+def never_empty(valid: Tensor) -> Tensor:
     """The mask, with the first step open in rows that have none: what is read there is zero, and the row unused."""
     first = torch.zeros_like(valid)
     first[:, 0] = True

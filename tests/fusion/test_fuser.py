@@ -272,7 +272,7 @@ def test_the_7b_preset_has_affectgpts_projectors() -> None:
 def test_the_7b_preset_with_a_qformer_has_affectgpts_layers() -> None:
     preset = replace(AFFECTGPT_7B, adapter="qformer", prefusion="none", width=768, n_heads=12)
     with torch.device("meta"):
-        former = Fuser(preset).adapter(FACE)
+        former = Fuser(preset).part("face")
     attention = 3 * linear(768, 768) + linear(768, 768) + 2 * 768
     feed = linear(768, 3072) + linear(3072, 768) + 2 * 768
     cross = attention  # the frames are 768 wide too
