@@ -206,19 +206,17 @@ def open_encoder(name: str) -> Encoder:
     raise ModelError(f"no encoder {name!r}", "use a fusion folder that this version of affectgpt made")
 
 
-def open_soft_reader(folder: Path | None, engine: Engine) -> SoftReader:
-    """The reader of soft tokens for an engine, out of a fusion folder; None is the one inside this package.
+def open_soft_reader(folder: Path, engine: Engine) -> SoftReader:
+    """The reader of soft tokens for an engine, out of a fusion folder.
 
     Raises:
-        OptionError: no folder, or an engine that takes no soft tokens.
+        OptionError: the engine takes no soft tokens.
         ModelError: a folder that is not whole, or of another base model or prompt.
+        EngineError: the engine had to ask its server, and that failed.
     """
     from affectgpt.engines.engine import NO_SOFT, takes_soft
-    from affectgpt.fusion.soft_reader import open_fused, shipped_fusion
+    from affectgpt.fusion.soft_reader import open_fused
 
-    place = folder or shipped_fusion()
-    if place is None:
-        raise OptionError("soft tokens need a fusion folder, and none is shipped", "name one by --fusion FOLDER")
     if not takes_soft(engine):
         raise OptionError(f"the {engine.name} engine with {engine.model} takes no soft tokens", NO_SOFT)
-    return open_fused(place, getattr(engine, "base_names", ()), getattr(engine, "base_config", None))
+    return open_fused(folder, getattr(engine, "base_names", ()), getattr(engine, "base_config", None))

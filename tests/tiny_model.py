@@ -20,7 +20,7 @@ TEMPLATE = (
 )
 
 
-def write_tiny(folder: Path) -> Path:
+def write_tiny(folder: Path, context_tokens: int = 256) -> Path:
     """A two-layer random Llama over bytes, with hidden generation settings, as some published folders have."""
     from tokenizers import AddedToken, Tokenizer, decoders, pre_tokenizers
     from tokenizers import models as kinds
@@ -38,7 +38,7 @@ def write_tiny(folder: Path) -> Path:
     torch.manual_seed(0)
     config = LlamaConfig(
         vocab_size=259, hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=4,
-        num_key_value_heads=2, max_position_embeddings=256, initializer_range=0.5, eos_token_id=257,
+        num_key_value_heads=2, max_position_embeddings=context_tokens, initializer_range=0.5, eos_token_id=257,
         bos_token_id=256, pad_token_id=258,
     )  # fmt: skip
     LlamaForCausalLM(config).save_pretrained(folder)

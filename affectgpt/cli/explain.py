@@ -3,34 +3,35 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
 
-from affectgpt.cli.flags import AnswerFlags, OutputFlags, SenseFlags, takes
+from affectgpt.cli.flags import AnswerFlags, OutputFlags, PathFlags, SenseFlags, takes
 from affectgpt.cli.plain import plain
 from affectgpt.cli.progress import open_display
 from affectgpt.errors import OptionError
 
 if TYPE_CHECKING:
     from affectgpt.agent import AffectAgent, Progress
-    from affectgpt.engines.engine import Engine
+    from affectgpt.readers import AgentOptions
     from affectgpt.records import Outcome
 
 __all__ = ["explain", "observe"]
 
 
-@takes(SenseFlags, AnswerFlags, OutputFlags)
-def explain(sense: SenseFlags, answer: AnswerFlags, output: OutputFlags) -> None:
+@takes(SenseFlags, AnswerFlags, PathFlags, OutputFlags)
+def explain(sense: SenseFlags, answer: AnswerFlags, way: PathFlags, output: OutputFlags) -> None:
     """Explain what a person seems to feel in a clip, and point every claim back at what was observed."""
     from affectgpt.agent import AffectAgent
 
-    agent = AffectAgent(None, sense.options(answer))
+    options, fusion = sense.options(answer), way.folder()
     _check_report(output.report, sense.path)
-    agent.check(sense.path)  # a wrong path should not wait for a model to load
+    AffectAgent(None, options).check(sense.path)  # a wrong path should not wait for a model to load
     with open_display(silent=output.quiet) as progress:
-        agent.engine = _open_engine(answer, progress)
+        agent = _open_agent(options, answer, fusion, progress)
         outcome = _run(agent, sense.path, output, progress)
     _print(outcome, output)
 
@@ -46,13 +47,21 @@ def observe(sense: SenseFlags, output: OutputFlags) -> None:
     _print(outcome, output)
 
 
-def _open_engine(answer: AnswerFlags, progress: Progress) -> Engine:
+def _open_agent(options: AgentOptions, answer: AnswerFlags, fusion: Path | None, progress: Progress) -> AffectAgent:
+    from affectgpt.agent import AffectAgent, Parts
     from affectgpt.engines.engine import open_engine
+    from affectgpt.fusion.soft_reader import lora_folder
+    from affectgpt.readers import open_soft_reader
 
     progress("model", None)
-    engine = open_engine(answer.engine_options())
+    if fusion is None:
+        agent = AffectAgent(open_engine(answer.engine_options()), options)
+    else:
+        engine = open_engine(replace(answer.engine_options(), default_adapter=lora_folder(fusion)))
+        soft = open_soft_reader(fusion, engine)
+        agent = AffectAgent(engine, replace(options, encoders=soft.encoders), parts=Parts(soft=soft))
     progress("model", 1.0)
-    return engine
+    return agent
 
 
 def _run(agent: AffectAgent, path: Path | None, output: OutputFlags, progress: Progress) -> Outcome:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from affectgpt.readers import AgentOptions
     from affectgpt.records import Modality, Sampling
 
-__all__ = ["AnswerFlags", "OutputFlags", "SenseFlags", "remember_debug", "takes"]
+__all__ = ["AnswerFlags", "OutputFlags", "PathFlags", "SenseFlags", "remember_debug", "takes"]
 
 _SENSES = "What is read"
 _WORDS = "Where the words come from"
@@ -259,6 +259,43 @@ class AnswerFlags:
         if not 0 <= self.temperature <= 2:
             raise OptionError(f"--temperature {self.temperature:g}", "give 0 to 2")
         return Sampling(max_tokens=self.max_tokens, temperature=self.temperature, seed=self.seed)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class PathFlags:
+    """What the model is shown of a clip: words alone, or soft tokens too."""
+
+    way: Annotated[
+        Literal["text", "fused"],
+        typer.Option(
+            "--path",
+            help="What the model is shown: text, what was observed in words; fused, face and voice as soft tokens too.",
+            rich_help_panel=_ANSWER,
+        ),
+    ] = "text"
+    fusion: Annotated[
+        Path | None,
+        typer.Option(
+            "--fusion",
+            metavar="FOLDER",
+            help="The adapters that make the soft tokens, for --path fused.",
+            rich_help_panel=_ANSWER,
+        ),
+    ] = None
+
+    def folder(self) -> Path | None:
+        """The fusion folder, None on the text path.
+
+        Raises:
+            OptionError: the fused path without a folder, or a folder without the fused path.
+        """
+        from affectgpt.fusion.soft_reader import find_fusion
+
+        if self.way == "text":
+            if self.fusion is not None:
+                raise OptionError("--fusion is of no use to --path text", "say --path fused, or drop --fusion")
+            return None
+        return find_fusion(self.fusion)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ import os
 import re
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal, Protocol
 
 from affectgpt.errors import OptionError
@@ -67,6 +68,7 @@ class EngineOptions:
     base_url: of an OpenAI-compatible server, with its `/v1`.
     api_key: for that server.
     adapter: "default" (the shipped one, with the embedded model only), "none", or a folder with a manifest.
+    default_adapter: a folder that "default" stands for instead, with whatever local model.
     timeout_s: for one answer of a server.
     dtype: of the local weights; "auto" is bfloat16 where the processor multiplies it natively, else float32.
     threads: of the local model; None leaves torch's own number.
@@ -86,6 +88,7 @@ class EngineOptions:
     batch_size: int = 8
     n_concurrent: int = 8
     n_retries: int = 3
+    default_adapter: Path | None = None
 
 
 def open_engine(options: EngineOptions | None = None, env: Mapping[str, str] | None = None) -> Engine:

@@ -42,7 +42,7 @@ class LocalEngine:
         if options.threads:
             torch.set_num_threads(options.threads)
         base_name, place = models.resolve(model)
-        folder = _adapter_folder(adapter, base_name)
+        folder = _adapter_folder(adapter, base_name, options.default_adapter)
         weights = models.load_model(place)
         adapter_id = "no adapter"
         if folder:
@@ -255,9 +255,11 @@ def _settled(text: str, stop: Sequence[str]) -> str:
     return text[: len(text) - held].rstrip("\ufffd")
 
 
-def _adapter_folder(adapter: str, base_name: str) -> Path | None:
+def _adapter_folder(adapter: str, base_name: str, default: Path | None) -> Path | None:
     if adapter == "none":
         return None
     if adapter == "default":
+        if default is not None:
+            return default
         return adapters.shipped() if base_name == embedded.MODEL_ID else None
     return Path(adapter).expanduser()

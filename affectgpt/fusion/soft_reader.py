@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Protocol
 
-from affectgpt.errors import ModelError
+from affectgpt.errors import ModelError, OptionError
 from affectgpt.fusion.folder import FusionManifest, load_fusion, read_fusion_manifest
 from affectgpt.prompting import PromptLibrary
 from affectgpt.records import SoftPart
@@ -21,9 +21,9 @@ __all__ = [
     "PROMPT_ID",
     "FusedReader",
     "SoftReader",
+    "find_fusion",
     "lora_folder",
     "open_fused",
-    "shipped_fusion",
 ]
 
 PROMPT_ID: Final = "explain-fused"
@@ -106,10 +106,18 @@ def lora_folder(folder: Path) -> Path | None:
     return inside if inside.is_dir() else None
 
 
-def shipped_fusion() -> Path | None:
-    """The fusion folder inside this package, or None where the package carries none."""
-    place = Path(__file__).resolve().parent.parent / "weights" / "fusion"
-    return place if place.is_dir() else None
+def find_fusion(folder: Path | None) -> Path:
+    """A fusion folder that is whole as far as its manifest goes; None stands for the one inside this package.
+
+    Raises:
+        OptionError: none was named and none is shipped. ModelError: no fusion folder, or a malformed manifest.
+    """
+    shipped = Path(__file__).resolve().parent.parent / "weights" / "fusion"
+    if folder is None and not shipped.is_dir():
+        raise OptionError("soft tokens need a fusion folder, and none is shipped", "name one by --fusion FOLDER")
+    found = shipped if folder is None else folder.expanduser()
+    read_fusion_manifest(found)
+    return found
 
 
 def _taught(manifest: FusionManifest) -> tuple[str, str]:
