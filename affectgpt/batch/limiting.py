@@ -39,17 +39,19 @@ LEAST_ROUND: Final = 16
 
 
 class AdaptiveLimit:
-    """At most `now` requests at once, between 1 and `most`, beginning with `first`. For one event loop.
+    """At most `now` requests at once, between `least` and `most`, beginning with `first`. For one event loop.
 
     A round is 2 n answers, or a few more, to requests that began at a limit of n. A limit that was never reached in its
     round says nothing and stays.
     """
 
-    def __init__(self, most: int, first: int = 8, clock: Callable[[], float] = time.monotonic) -> None:
-        if most < 1 or first < 1:
-            raise OptionError(f"{most} requests at once, at first {first}", "give 1 or more")
-        self.now = min(first, most)
-        self.most = most
+    def __init__(
+        self, most: int, first: int = 8, *, least: int = 1, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        if most < 1 or first < 1 or not 1 <= least <= most:
+            raise OptionError(f"{least} to {most} requests at once, at first {first}", "give 1 or more, in order")
+        self.now = max(least, min(first, most))
+        self.least, self.most = least, most
         self.n_busy = 0
         self._clock = clock
         self._n_inside = 0
@@ -148,7 +150,7 @@ class AdaptiveLimit:
     def _try_next(self) -> None:
         """The next limit in the direction of travel; at the end of the road hold, and turn round."""
         wished = math.ceil(self.now * CLIMB) if self._is_climbing else int(self.now / CLIMB)
-        wished = min(self.most, max(1, wished))
+        wished = min(self.most, max(self.least, wished))
         if wished == self.now:
             self._n_left, self._held = ROUNDS_HELD, (self.now, 0.0)
             self._is_climbing = not self._is_climbing
@@ -158,7 +160,7 @@ class AdaptiveLimit:
         self.n_busy += 1
         if generation != self._generation:
             return  # sent before the limit last changed: what it says is known already
-        self.now = max(1, int(self.now * SHRINK))
+        self.now = max(self.least, int(self.now * SHRINK))
         self._held, self._n_left, self._is_climbing = (self.now, 0.0), ROUNDS_HELD, True
         self._begin()
 

@@ -1,0 +1,192 @@
+"""A whole job, put together from what a caller has: a source, a ledger, an engine, and the machine it runs on."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from affectgpt.agent import PROMPT_ID
+from affectgpt.batch.account import account
+from affectgpt.batch.asking import Answerer, Patience
+from affectgpt.batch.course import Plan, Stages
+from affectgpt.batch.evidence import EvidenceStage
+from affectgpt.batch.fetching import FileFetcher
+from affectgpt.batch.findings import Findings
+from affectgpt.batch.fingerprints import Asking
+from affectgpt.batch.gathering import GatheringEngine
+from affectgpt.batch.limiting import AdaptiveLimit
+from affectgpt.batch.reading import PooledReader, Reader
+from affectgpt.batch.records import Ledger, Row, Source
+from affectgpt.batch.runner import Watch, quiet, run_job
+from affectgpt.batch.tally import Tally
+from affectgpt.engines.engine import Engine, EngineOptions
+from affectgpt.errors import OptionError
+from affectgpt.prompting import PromptLibrary
+from affectgpt.readers import AgentOptions
+from affectgpt.workers import Limits, MediaCache, ProcessFolder
+
+if TYPE_CHECKING:
+    from affectgpt.appraise.panel import Appraiser
+
+__all__ = ["Job", "Means", "asking_of", "cores", "engine_options", "run"]
+
+MOST_REQUESTS: Final = 256
+"""To a server at once: what vLLM takes into one batch unless told (its `max_num_seqs`)."""
+
+FIRST_REQUESTS: Final = 8
+"""What is begun with, until it is seen that more pays."""
+
+
+LOCAL_BATCH: Final = EngineOptions().batch_size
+
+
+@dataclass(frozen=True, slots=True)
+class Means:
+    """What a job may use. None leaves a number to the machine and the engine.
+
+    n_workers: processes that read media; by default one a core, one less where the model runs on the same cores.
+    n_requests: to the engine at once, at most; by default 256 to a server, and two batches to a model of this process.
+    folder: holds the cache of what was read, and fetched media while they are read.
+    cache_bytes: of that cache; 0 keeps nothing.
+    clip_s: a medium may take its reader, in seconds, before the reader is ended.
+    """
+
+    folder: Path
+    n_workers: int | None = None
+    n_requests: int | None = None
+    cache_bytes: int = 10 << 30
+    clip_s: float = 600.0
+    patience: Patience = field(default_factory=Patience)
+
+    def __post_init__(self) -> None:
+        """Raise OptionError for a value out of range."""
+        for name, value, least in (("workers", self.n_workers, 1), ("requests at once", self.n_requests, 1)):
+            if value is not None and value < least:
+                raise OptionError(f"{value} {name}", f"give {least} or more")
+        if self.cache_bytes < 0:
+            raise OptionError(f"a cache of {self.cache_bytes} bytes", "give 0 or more")
+        if self.patience.attempts < 1 or not self.patience.outage_s >= 0:
+            raise OptionError("no attempt at all, or a patience below 0", "give 1 attempt or more, and 0 s or more")
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What is to be done. `engine` None asks nobody; `appraiser` and `reader` replace the shipped ones.
+
+    `rows` gives every row that the ledger holds, so that the report tells of rows of earlier runs too.
+    """
+
+    source: Source
+    ledger: Ledger
+    engine: Engine | None
+    means: Means
+    options: AgentOptions = field(default_factory=AgentOptions)
+    prompts: PromptLibrary = field(default_factory=PromptLibrary)
+    retry_failed: bool = False
+    appraiser: Appraiser | None = None
+    reader: Callable[[], Reader] | None = None
+    rows: Callable[[], Iterable[Row]] | None = None
+
+
+def run(job: Job, watch: Watch = quiet) -> dict[str, Any]:
+    """Do a job; what there is to tell of it, as `account` gives it. Closes the ledger, whatever happens.
+
+    Raises:
+        OutputError, EngineUnreachable, EngineError, InputError: as `run_job`; the same job goes on where it stopped.
+    """
+    is_complete = False
+    try:
+        told = asyncio.run(_run(job, watch))
+        is_complete = True
+        return told
+    finally:
+        job.ledger.close(complete=is_complete)
+
+
+async def _run(job: Job, watch: Watch) -> dict[str, Any]:
+    tally = Tally(await asyncio.to_thread(job.source.count))
+    n_requests = _n_requests(job)
+    answerer = None
+    if job.engine is not None:
+        engine, first = _beside(job.engine, n_requests)
+        limit = AdaptiveLimit(n_requests, first=first, least=first if engine is not job.engine else 1)
+        answerer = Answerer(engine, job.prompts, limit, job.means.patience)
+    with ProcessFolder(job.means.folder / "fetched") as room:
+        evidence = _evidence(job)
+        try:
+            stages = Stages(FileFetcher(room.path), evidence, answerer)
+            await run_job(job.source, job.ledger, stages, _plan(job, n_requests), tally, watch)
+        finally:
+            evidence.close()
+            if answerer is not None:
+                answerer.close()
+    every = tally.findings
+    if tally.n_kept and job.rows is not None:
+        every = await asyncio.to_thread(_added_up, job.rows())
+    return account(job.source.name, tally, every, answerer)
+
+
+def _plan(job: Job, n_requests: int) -> Plan:
+    n_workers = _n_workers(job)
+    return Plan(
+        job.options,
+        asking_of(job),
+        job.retry_failed,
+        n_ahead=2 * n_requests + 4 * n_workers,
+        n_fetched=2 * n_workers + 2,
+        patience=job.means.patience,
+    )
+
+
+def _evidence(job: Job) -> EvidenceStage:
+    means = job.means
+    cache = MediaCache(means.folder / "readings", means.cache_bytes) if means.cache_bytes else None
+    reader = job.reader() if job.reader else PooledReader(_n_workers(job), Limits(seconds=means.clip_s))
+    return EvidenceStage(reader, cache, job.appraiser)
+
+
+def _n_workers(job: Job) -> int:
+    shares_cores = job.engine is not None and job.engine.name == "local"
+    return job.means.n_workers or max(1, cores() - shares_cores)
+
+
+def _n_requests(job: Job) -> int:
+    if job.means.n_requests is not None or job.engine is None:
+        return job.means.n_requests or 1
+    return MOST_REQUESTS if job.engine.name == "http" else 2 * LOCAL_BATCH
+
+
+def _beside(engine: Engine, n_requests: int) -> tuple[Engine, int]:
+    """The engine as the answerer uses it, and how many requests it gets at first."""
+    if engine.name != "local":
+        return engine, min(FIRST_REQUESTS, n_requests)
+    # While one batch is written the next one gathers: two batches at once, neither more nor less.
+    return GatheringEngine(engine, max(1, n_requests // 2)), n_requests
+
+
+def _added_up(rows: Iterable[Row]) -> Findings:
+    every = Findings()
+    for row in rows:
+        every.add(row)
+    return every
+
+
+def asking_of(job: Job) -> Asking:
+    """Who answers in this job, for its rows' fingerprints."""
+    if job.engine is None:
+        return Asking()
+    return Asking(job.engine.name, job.engine.model, job.prompts.get(PROMPT_ID))
+
+
+def engine_options(options: EngineOptions) -> EngineOptions:
+    """The options that a job's engine is opened with: it tries again itself, and counts it."""
+    return replace(options, n_retries=0)
+
+
+def cores() -> int:
+    """Processor cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
