@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import batch_deaths
+import ledger_deaths
 import pyarrow.dataset
 import pytest
 from batch_rows import failed_row, outcome_document, row
@@ -403,7 +403,7 @@ def acknowledged_until_killed(out: Path, form: str, version: int, seconds: float
 
     The clock starts with the first row. A negative time kills at the close, so many milliseconds after the last row.
     """
-    program = [sys.executable, batch_deaths.__file__, str(out), form, "150", str(version)]
+    program = [sys.executable, ledger_deaths.__file__, str(out), form, "150", str(version)]
     with subprocess.Popen(program, stdout=subprocess.PIPE, text=True) as job:
         assert job.stdout is not None
         n_todo = int(job.stdout.readline().split()[1])
@@ -429,22 +429,22 @@ def test_kill_9_twenty_times_loses_nothing_and_doubles_nothing(out: Path, form: 
     version, n_killed = 0, 0
     while n_killed < 20:
         ids, n_todo, is_closed = acknowledged_until_killed(out, form, version, random_times.uniform(-60, 0.35))
-        assert n_todo == batch_deaths.N_ROWS - len(known), "a row that was acknowledged was done again, or lost"
+        assert n_todo == ledger_deaths.N_ROWS - len(known), "a row that was acknowledged was done again, or lost"
         assert not known & set(ids)
         known |= set(ids)
         ledger = open_ledger(out, form)  # type: ignore[arg-type]
         there = kept(ledger)
-        current = {id for id, r in there.items() if r == batch_deaths.made_row(r.number, version)}
-        stale = {id for id, r in there.items() if r == batch_deaths.made_row(r.number, version - 1)}
+        current = {id for id, r in there.items() if r == ledger_deaths.made_row(r.number, version)}
+        stale = {id for id, r in there.items() if r == ledger_deaths.made_row(r.number, version - 1)}
         assert current | stale == there.keys(), "a row is not what was kept"
         assert known <= current, "an acknowledged row is gone"
-        assert version == 0 or len(there) == batch_deaths.N_ROWS
+        assert version == 0 or len(there) == ledger_deaths.N_ROWS
         known = current
         ledger.close(complete=False)
         n_killed += not is_closed
-        if len(known) == batch_deaths.N_ROWS:
+        if len(known) == ledger_deaths.N_ROWS:
             version, known = version + 1, set()
     acknowledged_until_killed(out, form, version, 60)
     final = kept(open_ledger(out, form))  # type: ignore[arg-type]
-    assert Counter(r.fingerprints.answer for r in final.values()) == {f"{version:032x}": batch_deaths.N_ROWS}
+    assert Counter(r.fingerprints.answer for r in final.values()) == {f"{version:032x}": ledger_deaths.N_ROWS}
     assert version > 0, "no job came to its end between the kills: the law was not tried on finished rows"
