@@ -25,7 +25,7 @@ from affectgpt.fusion.features import Features, Signals
 from affectgpt.fusion.windows import RATE_HZ, Window, cut_windows
 from affectgpt.records import Modality, VoiceTrack, Waveform
 
-__all__ = ["DESCRIPTORS", "NAMES", "N_BANDS", "AcousticEncoder", "measure"]
+__all__ = ["DESCRIPTORS", "NAMES", "N_BANDS", "AcousticEncoder", "measure", "spoken_frames"]
 
 Floats = NDArray[np.float32]
 
@@ -117,7 +117,7 @@ def measure(
     heard = np.concatenate(parts)
     centres_s = start_s + (np.arange(len(heard)) + 0.5) * (HOP_SAMPLES / RATE_HZ)
     at = _nearest(track, centres_s)
-    spoken = _spoken(track)
+    spoken = spoken_frames(track)
     f0_st = 12 * np.log2(track.f0_hz[at] / _PITCH_ZERO_HZ)
     bands, loudness = _bands(track, at, spoken)
     flux = np.sqrt(np.mean(np.diff(bands, axis=0, prepend=bands[:1]) ** 2, axis=1))
@@ -147,7 +147,7 @@ def _nearest(track: VoiceTrack, times_s: NDArray[np.float64]) -> NDArray[np.intp
     return np.asarray(np.clip(near, 0, len(track.times_s) - 1), np.intp)
 
 
-def _spoken(track: VoiceTrack) -> NDArray[np.bool_]:
+def spoken_frames(track: VoiceTrack) -> NDArray[np.bool_]:
     """Which frames (P,) of the track are speech: those detected, or else those around a voice."""
     times_s = track.times_s
     inside = np.zeros(len(times_s), bool)
