@@ -38,12 +38,16 @@ MediaKind = Literal["image", "audio", "video", "transcript"]
 
 @dataclass(frozen=True, slots=True)
 class Attachment:
-    """A file that a client sent. `path` lies in the server's own upload folder; `name` is shown back, never opened."""
+    """A file that a client sent. `path` lies in the server's own upload folder; `name` is shown back, never opened.
+
+    `duration_s` is how long it plays, as its header says; None where nobody looked. Words and pictures have 0.
+    """
 
     path: Path
     kind: MediaKind
     name: str
     sha256: str
+    duration_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -82,7 +82,7 @@ def create_app(settings: ServeSettings | None = None, parts: Parts | None = None
     add_handlers(app)
     for router in (chat_router(doors), explain_router(doors), _models_router(doors), _state_router(doors, parts.store)):
         app.include_router(router)
-    app.include_router(speech_router(doors, parts.transcriber))
+    app.include_router(speech_router(doors, parts.recogniser))
     app.include_router(_uploads_router(doors))
     if parts.store is not None:
         app.include_router(history_router(parts.store, gate))

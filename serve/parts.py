@@ -18,7 +18,6 @@ from affectgpt.engines.echo import EchoEngine
 from affectgpt.engines.embedded import cache_root
 from affectgpt.engines.engine import Engine, EngineOptions, open_engine
 from affectgpt.errors import AffectError, EngineError, EngineUnreachable, OptionError
-from affectgpt.perceive.speech import Transcriber
 from affectgpt.perceive.whisper import find_whisper, open_whisper
 from affectgpt.readers import AgentOptions, SpeechOptions
 from affectgpt.safety import Screen
@@ -55,15 +54,15 @@ class Parts:
     """Everything that a gateway is given. `closing` is run at its end, the last first, `upkeep` beside it all along.
 
     An AffectError that ends an upkeep is told to `on_fault`: without that part nothing can be served any more.
-    `store` None: no history. `transcriber` None: /v1/audio/transcriptions says what is missing. `tracing` None: no
-    traces.
+    `store` None: no history. `recogniser` None: /v1/audio/transcriptions says what is missing; else its name.
+    `tracing` None: no traces.
     """
 
     crew: Crew
     intake: Intake
     upstream: Upstream | None = None
     store: Store | None = None
-    transcriber: Transcriber | None = None
+    recogniser: str | None = None
     tracing: Tracing | None = None
     closing: list[Ending] = field(default_factory=list)
     upkeep: list[Upkeep] = field(default_factory=list)
@@ -111,7 +110,8 @@ def open_parts(settings: ServeSettings, progress: Progress = quiet) -> Parts:
             retention=Retention(seconds=settings.history_days * 86400) if settings.history_days else None,
         )
         closing.append(store.close)
-        transcriber = open_whisper(settings.whisper) if settings.whisper else find_whisper()
+        # The workers open their own; here it is only seen whether that can be.
+        recogniser = open_whisper(settings.whisper) if settings.whisper else find_whisper()
         uploads, perception = _open_readers(settings, closing, upkeep)
     except BaseException:
         for ending in reversed(closing):
@@ -121,7 +121,8 @@ def open_parts(settings: ServeSettings, progress: Progress = quiet) -> Parts:
     appraiser = OneThread(Panel(settings.permissive))
     closing.append(appraiser.close)
     crew = Crew(explainer, replier, perception, Screen(), appraiser)
-    return Parts(crew, uploads, upstream, store, transcriber, tracing, closing, [*upkeep, store.keep_swept])
+    heard_by = recogniser.name if recogniser else None
+    return Parts(crew, uploads, upstream, store, heard_by, tracing, closing, [*upkeep, store.keep_swept])
 
 
 def _open_writers(

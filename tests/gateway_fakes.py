@@ -6,9 +6,9 @@ import asyncio
 import json
 import threading
 import time
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from affectgpt.engines.engine import stamp
 from affectgpt.readers import AgentOptions, SpeechOptions
 from affectgpt.records import Appraisal, Clip, Completion, Modality, Prompt, Sampling
 from affectgpt.safety import Screen
+from serve.events import Attachment
 from serve.gateway import create_app
 from serve.incoming.intake import FolderIntake
 from serve.parts import Parts
@@ -135,6 +136,15 @@ class Reader:
         face = fakes.face_track(AU12=4.0) if Modality.FACE in options.modalities else None
         voice = fakes.voice_track(f0_median_hz=2.4) if Modality.VOICE in options.modalities else None
         return Senses(clip, face, voice, said)
+
+
+class KnowingIntake(FolderIntake):
+    """Says of each clip that it plays for three seconds, as a worker would after a look at its header."""
+
+    async def take_stream(self, chunks: AsyncIterator[bytes], name: str) -> Attachment:
+        """See `Intake.take_stream`."""
+        taken = await super().take_stream(chunks, name)
+        return replace(taken, duration_s=0.0 if taken.kind == "transcript" else 3.0)
 
 
 def crew(engine: Any, reader: Any = None, writer: Writer | None = None) -> Crew:

@@ -23,12 +23,13 @@ from affectgpt.records import (
     Moment,
     Outcome,
 )
-from serve.api.callers import LOCAL_OWNER
+from serve.api.callers import LOCAL_OWNER, Gate
 from serve.events import Carded, Ended, Event, Observed, Reasoned, Said, Sensed, Staged, TurnRequest
 from serve.incoming.intake import FolderIntake
 from serve.store import Store
 from serve.web.consent import Person
 from serve.web.handlers import Choices, Handlers, View
+from serve.web.metering import Meter
 from serve.web.running import Running
 from serve.web.shelf import Shelf
 
@@ -149,13 +150,15 @@ CLIP = Path(__file__).parents[1] / "examples" / "astronaut_smile.mp4"
 class Stand:
     """Handlers over scripted turns and a store in memory."""
 
-    def __init__(self, store: Store, folder: Path, turns: ScriptedTurns | None = None) -> None:
+    def __init__(
+        self, store: Store, folder: Path, turns: ScriptedTurns | None = None, gate: Gate | None = None
+    ) -> None:
         self.store = store
         self.turns = turns or ScriptedTurns()
         self.shelf = Shelf(folder / "shown", 60)
         self.running = Running(self.turns, store, self.shelf, unwatched_s=0.4)
         self.intake = FolderIntake(10_000_000)
-        self.handlers = Handlers(store, self.running, self.shelf, self.intake)
+        self.handlers = Handlers(store, self.running, self.shelf, self.intake, Meter(gate or Gate(None)))
 
     def conversation(self) -> str:
         (summary,) = self.store.recent(LOCAL_OWNER).items

@@ -3,7 +3,7 @@
 gate = Gate(KeyRing(path))                                   # or Gate(None): this machine alone
 @app.get("/v1/models")
 async def models(caller: Caller = Depends(gate.caller)): ...
-gate.spend_media(caller, seconds)                            # once a clip's length is known
+gate.spend_media(caller, attachment)                         # before anything of it is read
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from limits.storage import storage_from_string
 from limits.strategies import MovingWindowRateLimiter
 
 from serve.api.keys import KeyLimits, KeyRing
+from serve.events import Attachment
 from serve.marks import MARK
 
 __all__ = ["LOCAL_OWNER", "Caller", "Gate"]
@@ -62,8 +63,7 @@ class Gate:
         caller = self.identify(request.headers, request.client.host if request.client else None)
         if (mark := request.scope.get(MARK)) is not None:
             mark.key_id = caller.key_id
-        if caller.limits is not None:
-            self._spend(RateLimitItemPerMinute(caller.limits.requests_per_minute), caller, 1)
+        self.spend_request(caller)
         return caller
 
     def identify(self, headers: Mapping[str, str], client: str | None) -> Caller:
@@ -84,8 +84,22 @@ class Gate:
             raise HTTPException(401, "give an API key: Authorization: Bearer agpt_…", {"WWW-Authenticate": "Bearer"})
         return Caller(key.owner, key.id, key.name, key.limits)
 
-    def spend_media(self, caller: Caller, seconds: float) -> None:
-        """Count seconds of media, each begun one whole.
+    def spend_request(self, caller: Caller) -> None:
+        """Count a request. Raises HTTPException 429 over the limit."""
+        if caller.limits is not None:
+            self._spend(RateLimitItemPerMinute(caller.limits.requests_per_minute), caller, 1)
+
+    def spend_media(self, caller: Caller, attachment: Attachment) -> None:
+        """Count a file's seconds; words cost none. Where nobody looked how long it plays, `spend_seconds` is to follow.
+
+        Raises:
+            HTTPException: as `spend_seconds`.
+        """
+        if attachment.kind != "transcript" and attachment.duration_s is not None:
+            self.spend_seconds(caller, attachment.duration_s)
+
+    def spend_seconds(self, caller: Caller, seconds: float) -> None:
+        """Count seconds of media, each begun one whole, and at least one.
 
         Raises:
             HTTPException: 429 over the limit, 413 for more than any hour allows.

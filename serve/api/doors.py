@@ -133,15 +133,20 @@ async def take_turn(
     arriving: Sequence[Callable[[], Awaitable[Attachment]]],
     taken: list[Attachment],
 ) -> AsyncGenerator[Event, None]:
-    """A turn whose files still come in: taken first, into `taken`, and released at the end whatever happens."""
+    """A turn whose files still come in: taken first, into `taken`, and released at the end whatever happens.
+
+    Their seconds are counted before anything is read, so that a key over its limit costs no reading.
+    """
     try:
         for arrive in arriving:
             taken.append(await arrive())
+            doors.gate.spend_media(caller, taken[-1])
+        is_counted = all(file.duration_s is not None for file in taken)
         whole = replace(request, attachments=(*request.attachments, *taken))
         async with aclosing(doors.turns.run(whole)) as events:
             async for event in events:
-                if isinstance(event, Sensed) and event.senses.clip is not None:
-                    doors.gate.spend_media(caller, event.senses.clip.duration_s)
+                if isinstance(event, Sensed) and event.senses.clip is not None and not is_counted:
+                    doors.gate.spend_seconds(caller, event.senses.clip.duration_s)
                 yield event
     finally:
         await asyncio.shield(doors.intake.release([*request.attachments, *taken]))

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Any, Final
 
 from fastapi import APIRouter, Depends, Request
 from fastapi.responses import JSONResponse, PlainTextResponse, Response
 from starlette.datastructures import UploadFile
 
-from affectgpt import media
-from affectgpt.perceive.speech import Transcriber
-from affectgpt.records import Transcript
+from affectgpt.agent import quiet
+from affectgpt.readers import AgentOptions, SpeechOptions
+from affectgpt.records import Modality, Transcript
 from serve.api.callers import Caller
 from serve.api.doors import Doors, chunks_of, read_form
 from serve.api.openai_form import ApiError
@@ -21,16 +20,13 @@ from serve.events import Attachment
 
 __all__ = ["speech_router"]
 
-RATE_HZ: Final = 16_000
 FIELDS: Final = ("model", "language", "prompt", "response_format", "temperature", "timestamp_granularities[]")
 
 
-def speech_router(doors: Doors, transcriber: Transcriber | None) -> APIRouter:
-    """The route, behind its gate."""
+def speech_router(doors: Doors, recogniser: str | None) -> APIRouter:
+    """The route, behind its gate; `recogniser` is the name of what recognises words, None where nothing does."""
     router = APIRouter(prefix="/v1", tags=["speech"])
     who = Depends(doors.gate.caller)
-    # One at a time: a recogniser uses every core there is.
-    turn = asyncio.Lock()
 
     @router.post(
         "/audio/transcriptions",
@@ -39,8 +35,11 @@ def speech_router(doors: Doors, transcriber: Transcriber | None) -> APIRouter:
         openapi_extra={"requestBody": SPEECH_REQUEST},
     )
     async def transcribe(request: Request, caller: Caller = who) -> Response:
-        """OpenAI's transcriptions: `response_format` json, text or verbose_json. 404 where no whisper model is set."""
-        if transcriber is None:
+        """OpenAI's transcriptions: `response_format` json, text or verbose_json. 404 where no whisper model is set.
+
+        A clip that brings subtitles is not listened to: they are its words.
+        """
+        if recogniser is None:
             remedy = "start the server with --whisper MODEL, or name one in AFFECTGPT_WHISPER"
             raise ApiError("no whisper model is configured", remedy, status=404, code="model_not_found")
         form = await read_form(request, doors.settings.max_upload_bytes, FIELDS)
@@ -51,28 +50,41 @@ def speech_router(doors: Doors, transcriber: Transcriber | None) -> APIRouter:
             raise ApiError(
                 f"no response format {form_of_answer[:40]!r}", "json, text or verbose_json", param="response_format"
             )
-        kept = await doors.intake.take_stream(chunks_of(file), (file.filename or "sound")[:200])
         try:
-            async with turn:
-                heard = await unless_left(request, _hear(doors, caller, kept, transcriber))
+            kept = await doors.intake.take_stream(chunks_of(file), (file.filename or "sound")[:200])
+            try:
+                doors.gate.spend_media(caller, kept)
+                heard = await unless_left(request, _hear(doors, caller, kept))
+            finally:
+                await doors.intake.release([kept])
         finally:
             await form.close()
-            await doors.intake.release([kept])
         text = " ".join(u.text for u in heard.utterances)
         if form_of_answer == "text":
             return PlainTextResponse(text)
-        whole = {"text": text, "ai_generated": True, "model": transcriber.name}
+        whole = {"text": text, "ai_generated": True, "model": recogniser}
         return JSONResponse({**whole, **_details(heard)} if form_of_answer == "verbose_json" else whole)
 
     return router
 
 
-async def _hear(doors: Doors, caller: Caller, kept: Attachment, transcriber: Transcriber) -> Transcript:
-    clip = await asyncio.to_thread(media.open_clip, kept.path, max_duration_s=doors.settings.max_duration_s)
-    if not clip.has_audio:
+async def _hear(doors: Doors, caller: Caller, kept: Attachment) -> Transcript:
+    """Its words, decoded and heard where every clip is read: in a worker, behind the queue."""
+    options = AgentOptions(
+        modalities=frozenset({Modality.SPEECH}),
+        speech=SpeechOptions(whisper=doors.settings.whisper),
+        max_duration_s=doors.settings.max_duration_s,
+    )
+    sense = doors.turns.crew.perceiver.sense
+    senses = await sense(kept.path, options, quiet, name=kept.name, sha256=kept.sha256)
+    if senses.clip is not None and kept.duration_s is None:
+        doors.gate.spend_seconds(caller, senses.clip.duration_s)
+    if senses.clip is None or not (senses.clip.has_audio or (senses.transcript and senses.transcript.utterances)):
         raise ApiError(f"{kept.name} has no sound", "send a clip with sound", status=422, param="file")
-    doors.gate.spend_media(caller, clip.duration_s)
-    return await asyncio.to_thread(lambda: transcriber.transcribe(media.waveform(clip, RATE_HZ)))
+    if senses.transcript is None:
+        why = senses.failures.get(Modality.SPEECH, "nothing was heard")
+        raise ApiError(f"{kept.name}: {why}", "send another recording", status=422, param="file")
+    return senses.transcript
 
 
 def _details(heard: Transcript) -> dict[str, Any]:

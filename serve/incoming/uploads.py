@@ -14,7 +14,7 @@ import time
 import unicodedata
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable
 from contextlib import aclosing, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Final
 
@@ -110,7 +110,8 @@ class Uploads:
             async with aclosing(_paced(chunks, self.limits)) as paced:
                 sniffed, sha256 = await self._write(paced, path, name)
             path = path.rename(path.with_suffix(sniffed.suffix))
-            attachment = Attachment(path, await self._probe(path, sniffed, name), name, sha256)
+            attachment = Attachment(path, sniffed.kind, name, sha256)
+            attachment = await self._probe(attachment)
             await in_thread(_note, attachment)
         except TimeoutError:
             await in_thread(self._remove, path)
@@ -152,7 +153,7 @@ class Uploads:
             noted = json.loads((self._folder / f"{upload_id}.json").read_bytes())
             path = self._folder / f"{upload_id}{noted['suffix']}"
             if path.is_file():
-                return Attachment(path, noted["kind"], noted["name"], noted["sha256"])
+                return Attachment(path, noted["kind"], noted["name"], noted["sha256"], noted["duration_s"])
         return None
 
     def delete(self, upload_id: str) -> bool:
@@ -237,10 +238,11 @@ class Uploads:
                 raise full from error
             raise
 
-    async def _probe(self, path: Path, sniffed: Sniffed, name: str) -> MediaKind:
-        """What a worker says that it is, from its header and a first frame; held against the limits."""
-        if sniffed.kind == "transcript":
-            return "transcript"
+    async def _probe(self, attachment: Attachment) -> Attachment:
+        """It with what a worker says that it is, from its header and a first frame; held against the limits."""
+        path, name = attachment.path, attachment.name
+        if attachment.kind == "transcript":
+            return replace(attachment, duration_s=0.0)
         limits = Limits(self._pool.limits.memory_bytes, self.limits.probe_s)
         asked = (path, self.limits.max_duration_s, self.limits.max_pixels)
         try:
@@ -250,9 +252,9 @@ class Uploads:
         if clip.has_video and clip.fps > self.limits.max_fps:
             most = f"the limit is {self.limits.max_fps:g}"
             raise UploadTooLarge(f"{name}: {clip.fps:g} frames a second, {most}", "send it at a lower rate")
-        if sniffed.kind == "image":
-            return "image"
-        return "video" if clip.has_video else "audio"
+        if attachment.kind == "image":
+            return replace(attachment, duration_s=0.0)
+        return replace(attachment, kind="video" if clip.has_video else "audio", duration_s=clip.duration_s)
 
     def _remove(self, *paths: Path) -> None:
         for file in (file for path in paths for file in (path, path.with_suffix(".json"))):
@@ -293,7 +295,13 @@ def _known(head: bytes, name: str) -> Sniffed:
 def _note(attachment: Attachment) -> None:
     """Write beside the file what is to be known of it after a restart."""
     path = attachment.path
-    noted = {"kind": attachment.kind, "name": attachment.name, "sha256": attachment.sha256, "suffix": path.suffix}
+    noted = {
+        "kind": attachment.kind,
+        "name": attachment.name,
+        "sha256": attachment.sha256,
+        "suffix": path.suffix,
+        "duration_s": attachment.duration_s,
+    }
     with os.fdopen(os.open(path.with_suffix(".json"), os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
         json.dump(noted, file)
 

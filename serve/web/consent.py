@@ -17,7 +17,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from serve.api.callers import Gate
+from serve.api.callers import Caller, Gate
 from serve.web.texts import say, table
 
 __all__ = [
@@ -39,10 +39,14 @@ COOKIE_SECONDS = 180 * 86_400
 
 @dataclass(frozen=True, slots=True)
 class Person:
-    """Somebody at the page: whose conversations these are, and when they agreed to the notice (None: not yet)."""
+    """Somebody at the page: whose conversations these are, and when they agreed to the notice (None: not yet).
+
+    `caller` is who they are at the gate, whose limits hold here too; None has none.
+    """
 
     owner: str
     consented: datetime | None = None
+    caller: Caller | None = None
 
 
 def notice_lines(*, minutes: int, retains: bool, kept: str) -> list[str]:
@@ -69,11 +73,17 @@ class Door:
         secret = request.cookies.get(KEY_COOKIE)
         client = request.client.host if request.client else None
         caller = self._gate.holder(secret) if secret else self._gate.identify(request.headers, client)
-        return Person(caller.owner, self._agreed(request.cookies.get(CONSENT_COOKIE, "")))
+        return Person(caller.owner, self._agreed(request.cookies.get(CONSENT_COOKIE, "")), caller)
 
     def holder(self, secret: str) -> Person:
         """Who holds a key. Raises HTTPException 401."""
-        return Person(self._gate.holder(secret).owner)
+        caller = self._gate.holder(secret)
+        return Person(caller.owner, caller=caller)
+
+    def count(self, person: Person) -> None:
+        """Count a request of theirs. Raises HTTPException 429 over the limit."""
+        if person.caller is not None:
+            self._gate.spend_request(person.caller)
 
     def stamp(self, now: datetime | None = None) -> str:
         """The consent cookie's value: what was agreed to, and when."""
@@ -147,8 +157,13 @@ class Guard:
             # The bare page may load: it is where a key is asked for.
             is_page = path == "/" or path.startswith(("/assets/", "/static/", "/theme.css", "/config"))
             return None if is_page and error.status_code == 401 else (error.status_code, str(error.detail))
-        if path in _AFTER_CONSENT and person.consented is None:
-            return 403, say("consent.needed")
+        if path in _AFTER_CONSENT:
+            if person.consented is None:
+                return 403, say("consent.needed")
+            try:
+                self._door.count(person)
+            except HTTPException as error:
+                return error.status_code, str(error.detail)
         return None
 
 

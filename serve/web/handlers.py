@@ -19,6 +19,7 @@ from serve.incoming.intake import Intake
 from serve.store import Asked, Conversation, Feedback, NotKept, Revision, Settings, Store, Summary, Thumbs, Turn
 from serve.web.consent import Person
 from serve.web.messages import ChatMessage, card_of, show_turns, spoken
+from serve.web.metering import Meter
 from serve.web.running import Going, Rehearsal, Running
 from serve.web.shelf import Shelf
 from serve.web.texts import say
@@ -63,12 +64,13 @@ class View:
 
 @dataclass(frozen=True, slots=True)
 class Handlers:
-    """Everything that the page can do."""
+    """Everything that the page can do. A turn counts against the limits of a person's key as one of the API's does."""
 
     store: Store
     running: Running
     shelf: Shelf
     intake: Intake
+    meter: Meter
     setting: Setting | None = None
 
     # ---------------------------------------------------------------- coming and going
@@ -130,10 +132,15 @@ class Handlers:
             yield View(status=refusal, spoken=refusal, rejected=text, is_busy=False)
             return
         yield View(status=say("stages.open") + " …", is_busy=True)
+        attachments: list[Attachment] = []
         try:
-            attachments = [await self._take(path, name) for path, name in files]
+            self.meter.turn(person)
+            for path, name in files:
+                attachments.append(await self._take(path, name))
+                self.meter.media(person, attachments[-1])
             revision, conversation_id = await self._begin(person, conversation_id, Asked.of(text, attachments), choices)
         except AffectError as error:
+            await self.intake.release(attachments)
             yield View(status=str(error), spoken=str(error), rejected=text, is_busy=False)
             return
         kept = await _thread(self.shelf.put, revision.id, person.owner, attachments)
@@ -151,6 +158,9 @@ class Handlers:
             shown = self.shelf.get(old.id, person.owner)
             if old.asked.attachments and (shown is None or not shown.attachments):
                 raise InputError(say("chat.not_kept_media"))
+            self.meter.turn(person)
+            for attachment in shown.attachments if shown else ():
+                self.meter.media(person, attachment)
             asked = None if text is None else replace(old.asked, text=text)
             revision = await _thread(self.store.revise, person.owner, turn.id, asked)
         except AffectError as error:

@@ -23,6 +23,7 @@ from serve.store import Store
 from serve.web.consent import Door, Guard, consent_version, notice_lines
 from serve.web.handlers import Handlers
 from serve.web.layout import lay_out, theme
+from serve.web.metering import Meter
 from serve.web.routes import add_routes
 from serve.web.running import Running
 from serve.web.shelf import Shelf
@@ -49,10 +50,11 @@ def mount(
     os.environ["GRADIO_TEMP_DIR"] = str(folder / "arriving")
     shelf = Shelf(folder / "shown", settings.ttl_s)
     running = Running(turns, store, shelf)
-    handlers = Handlers(store, running, shelf, intake, settings.context)
+    gate = gate or Gate(None)
+    handlers = Handlers(store, running, shelf, intake, Meter(gate), settings.context)
     kept = say("consent.kept") + ("" if settings.keys else " " + say("consent.kept_here"))
     notice = notice_lines(minutes=round(settings.ttl_s / 60), retains=settings.retain, kept=kept)
-    door = Door(gate or Gate(None), consent_version(notice))
+    door = Door(gate, consent_version(notice))
     router = APIRouter(include_in_schema=False)
     add_routes(router, handlers, door, notice)
     app.include_router(router)

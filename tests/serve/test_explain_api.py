@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import fakes
 import httpx
 import media_files
 import pytest
-from gateway_fakes import CONCLUSION, Gateway, Reader, Talker, crew, running, settings, wait_for
+from gateway_fakes import CONCLUSION, Gateway, Reader, Talker, crew, running, wait_for
 
 from affectgpt.errors import UnreadableMedia
-from affectgpt.records import Completion
+from affectgpt.records import Completion, Modality
 from serve.gateway import create_app
 from serve.incoming.intake import FolderIntake
 from serve.parts import Parts, open_parts
+from serve.perception import Perception
 from serve.settings import ServeSettings
 
 MP4 = b"\x00\x00\x00\x18ftypisom" + bytes(64)
@@ -194,10 +194,9 @@ def test_without_a_whisper_model_the_remedy_is_named(gateway: Gateway) -> None:
 
 def test_the_words_of_a_sound(tmp_path: Path) -> None:
     sound = media_files.write_sound(tmp_path / "a.wav", media_files.tone(0.5)[None], "pcm_s16le").read_bytes()
-    chosen = settings()
-    intake = FolderIntake(chosen.max_upload_bytes)
-    parts = Parts(crew(Talker()), intake, transcriber=fakes.FakeTranscriber(), closing=[intake.close])
-    with running(parts=parts) as gateway:
+    intake, reader = FolderIntake(1_000_000), Reader(words="well here we are")
+    parts = Parts(crew(Talker(), reader), intake, recogniser="whisper", closing=[intake.close])
+    with running(parts=parts, whisper="small") as gateway:
         hear = gateway.client().audio.transcriptions
         assert hear.create(model="whisper-1", file=("a.wav", sound)).text == "well here we are"
         assert hear.create(model="w", file=("a.wav", sound), response_format="text").strip() == "well here we are"
@@ -205,6 +204,39 @@ def test_the_words_of_a_sound(tmp_path: Path) -> None:
         assert detailed.segments is not None
         assert detailed.segments[0].text == "well here we are"
         assert list(intake.folder.iterdir()) == []
+    _, options, content = reader.read[0]
+    assert (options.modalities, options.speech.whisper) == (frozenset({Modality.SPEECH}), "small")
+    assert content == sound
+
+
+def test_a_sound_that_breaks_its_decoder_costs_its_own_request(
+    perception: Perception, order: Callable[..., Path]
+) -> None:
+    intake = FolderIntake(1_000_000)
+    parts = Parts(crew(Talker(), perception), intake, recogniser="whisper", closing=[intake.close])
+    with running(parts=parts) as gateway:
+
+        def send(**orders: object) -> httpx.Response:
+            files = {"file": ("a.wav", order("a.wav", **orders).read_bytes())}
+            return httpx.post(f"{gateway.url}/v1/audio/transcriptions", files=files, timeout=30)
+
+        broken = send(act="crash")
+        assert (broken.status_code, broken.json()["error"]["code"]) == (422, "unreadable_media")
+        assert str(intake.folder) not in broken.text
+        assert send(n=2).status_code in (200, 422)
+        assert httpx.get(f"{gateway.url}/ready").status_code == 200
+        assert list(intake.folder.iterdir()) == []
+
+
+def test_leaving_a_transcription_gives_the_reading_up() -> None:
+    intake, reader = FolderIntake(1_000_000), Reader(hold=True)
+    parts = Parts(crew(Talker(), reader), intake, recogniser="whisper", closing=[intake.close])
+    with running(parts=parts) as gateway:
+        files = CLIP
+        with pytest.raises(httpx.ReadTimeout):
+            httpx.post(f"{gateway.url}/v1/audio/transcriptions", files=files, timeout=0.7)
+        wait_for(lambda: reader.n_cancelled == 1)
+        wait_for(lambda: not list(intake.folder.iterdir()))
 
 
 # ---------------------------------------------------------------- the real thing

@@ -12,12 +12,12 @@ from typing import Any
 
 import httpx
 import pytest
-from gateway_fakes import WORDS, Gateway, behind, running, settings
+from gateway_fakes import WORDS, Gateway, KnowingIntake, Reader, Talker, behind, crew, running, settings
 from page_fakes import KnownAppraiser
 
 from affectgpt.errors import EngineError, EngineUnreachable, OptionError
 from serve.api.keys import KeyLimits, KeyRing
-from serve.parts import choose_models, list_models, open_parts
+from serve.parts import Parts, choose_models, list_models, open_parts
 from serve.settings import is_loopback, read_settings
 
 CHAT = {"model": "affectgpt", "messages": [{"role": "user", "content": "I am so tired."}]}
@@ -106,6 +106,21 @@ def test_a_page_of_a_strange_site_gets_nothing(gateway: Gateway, headers: dict[s
     answer = httpx.post(f"{gateway.url}/v1/chat/completions", json=CHAT, headers=headers)
     assert answer.status_code == 403
     assert "access-control-allow-origin" not in answer.headers
+
+
+def test_seconds_of_media_are_counted_before_they_are_read(tmp_path: Path) -> None:
+    _, secret = KeyRing(tmp_path / "keys.json").add("a test", KeyLimits(media_s_per_hour=7))
+    intake, reader = KnowingIntake(10_000), Reader()
+    parts = Parts(crew(Talker(), reader), intake, recogniser="whisper", closing=[intake.close])
+    headers = {"authorization": f"Bearer {secret}", "accept": "application/json"}
+    files = {"file": ("a.mp4", b"\x00\x00\x00\x18ftypisom" + bytes(64))}
+    with running(parts=parts, keys=tmp_path / "keys.json") as gateway:
+        codes = [
+            httpx.post(f"{gateway.url}/v1/{route}", files=files, headers=headers).status_code
+            for route in ("explain", "audio/transcriptions", "explain", "audio/transcriptions")
+        ]
+    assert codes == [200, 200, 429, 429]
+    assert len(reader.read) == 2
 
 
 def test_seconds_of_media_are_counted(tmp_path: Path) -> None:

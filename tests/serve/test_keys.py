@@ -337,14 +337,14 @@ def test_media_are_counted_by_the_second(ring: KeyRing) -> None:
     _, secret = ring.add("anna", KeyLimits(100, 10))
     gate = Gate(ring)
     caller = gate.holder(secret)
-    gate.spend_media(caller, 3.2)  # 4
-    gate.spend_media(caller, 6.0)  # 10
-    status, wait_s = status_of(lambda: gate.spend_media(caller, 0.1))
+    gate.spend_seconds(caller, 3.2)  # 4
+    gate.spend_seconds(caller, 6.0)  # 10
+    status, wait_s = status_of(lambda: gate.spend_seconds(caller, 0.1))
     assert status == 429
     assert wait_s is not None
     assert 3500 < int(wait_s) <= 3600
-    assert status_of(lambda: gate.spend_media(caller, 10.5)) == (413, None)
-    gate.spend_media(Caller(LOCAL_OWNER), 1e9)  # this machine without keys: no limit of its own
+    assert status_of(lambda: gate.spend_seconds(caller, 10.5)) == (413, None)
+    gate.spend_seconds(Caller(LOCAL_OWNER), 1e9)  # this machine without keys: no limit of its own
 
 
 # ---------------------------------------------------------------- the command

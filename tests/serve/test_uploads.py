@@ -29,6 +29,7 @@ from affectgpt.errors import (
     UrlRefused,
     WorkerTimeout,
 )
+from affectgpt.media import open_clip
 from affectgpt.workers import Limits, WorkerPool
 from serve.api.openai_form import MediaPart
 from serve.events import Attachment
@@ -55,12 +56,22 @@ def media(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     ("name", "kind"),
     [("a.png", "image"), ("a.gif", "image"), ("a.mp4", "video"), ("a.wav", "audio"), ("a.webm", "audio")],
 )
-def test_a_file_is_known_by_its_content(uploads: Uploads, media: dict[str, bytes], name: str, kind: str) -> None:
+def test_a_file_is_known_by_its_content(
+    uploads: Uploads, media: dict[str, bytes], tmp_path: Path, name: str, kind: str
+) -> None:
     taken = take(uploads, media[name], "../evil.exe")
     assert (taken.kind, taken.name) == (kind, "evil.exe")
     assert taken.path.read_bytes() == media[name]
     assert taken.sha256 == hashlib.sha256(media[name]).hexdigest()
     assert uploads.find(taken.path.stem) == taken
+    assert taken.duration_s == (0.0 if kind == "image" else pytest.approx(media_seconds(media[name], tmp_path), 0.01))
+
+
+def media_seconds(data: bytes, folder: Path) -> float:
+    """How long it plays, read here and now."""
+    path = folder / "known"
+    path.write_bytes(data)
+    return open_clip(path).duration_s
 
 
 def test_words_come_in_too(uploads: Uploads) -> None:
