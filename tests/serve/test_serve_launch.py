@@ -53,8 +53,8 @@ class Served:
         return [int(pid) for thread in threads for pid in thread.read_text("ascii").split()]
 
     def model_servers(self) -> list[int]:
-        """Those of them that lead a session of their own."""
-        return [pid for pid in self.children() if os.getsid(pid) == pid]
+        """Those of them that were started as vLLM is."""
+        return [pid for pid in self.children() if b"affectgpt_vllm" in Path(f"/proc/{pid}/cmdline").read_bytes()]
 
     def model_server(self) -> int:
         """The one that runs now."""
