@@ -306,7 +306,7 @@ def test_a_damaged_part_of_a_table_costs_its_rows_alone(tmp_path: Path) -> None:
 
 
 def test_a_packed_list_that_breaks_off_gives_what_it_holds_and_says_so(tmp_path: Path) -> None:
-    whole = gzip.compress("".join(json.dumps({"text": f"{n} {n**9}"}) + "\n" for n in range(2000)).encode())
+    whole = gzip.compress("".join(json.dumps({"text": f"{n} {n**60}"}) + "\n" for n in range(2000)).encode())
     (tmp_path / "l.jsonl.gz").write_bytes(whole[: len(whole) // 2])
     rows: list[object] = []
     with pytest.raises(InputError, match="cannot be read"):
@@ -479,12 +479,12 @@ def test_a_table_of_many_rows_is_read_in_little_memory(tmp_path: Path) -> None:
     import tracemalloc
 
     text = io.StringIO()
-    csv.writer(text).writerows([["id", "text"], *([f"r{n}", "word " * 20] for n in range(20_000))])
+    csv.writer(text).writerows([["id", "text"], *([f"r{n}", "word " * 20] for n in range(8_000))])
     (tmp_path / "t.csv").write_text(text.getvalue())
     tracemalloc.start()
     try:
         n = sum(1 for _ in open_source(str(tmp_path / "t.csv")).iterate())
-        assert n == 20_000
-        assert tracemalloc.get_traced_memory()[1] < 2_000_000
+        assert n == 8_000
+        assert tracemalloc.get_traced_memory()[1] < 600_000
     finally:
         tracemalloc.stop()

@@ -6,7 +6,8 @@ import csv
 import io
 import json
 from collections.abc import Iterator, Mapping
-from typing import IO, Final
+from contextlib import contextmanager, suppress
+from typing import IO, Any, Final
 
 from affectgpt.batch.sources.places import Place
 from affectgpt.errors import InputError
@@ -22,6 +23,7 @@ LONGEST_LINE_BYTES: Final = 256 << 20
 LONGEST_VALUE: Final = 10_000_000
 """Characters of one value in a CSV: behind a quotation mark that nothing closes the rest of the file is one value."""
 
+_BLOCK_BYTES: Final = 1 << 16
 _BOM: Final = b"\xef\xbb\xbf"
 
 
@@ -32,8 +34,8 @@ def json_rows(place: Place) -> Iterator[tuple[int, RawRow]]:
         InputError: the file cannot be opened, or not read to its end.
     """
     number = 0
-    with place.open() as file:
-        for line in _lines(file):
+    with place.open() as file, _buffered(file) as lines:
+        for line in _lines(lines):
             if line is None or line.strip(_BOM + b" \t\r\n"):
                 number += 1
                 yield number, "a line that is too long" if line is None else _object(line)
@@ -49,9 +51,9 @@ def csv_rows(place: Place) -> Iterator[tuple[int, RawRow]]:
         InputError: the file cannot be opened or not read to its end, or its header names nothing or one thing twice.
     """
     csv.field_size_limit(LONGEST_VALUE)
-    with place.open() as file:
+    with place.open() as file, _buffered(file) as lines:
         # A byte that is no UTF-8 becomes a lone surrogate, and spoils its row alone.
-        text = io.TextIOWrapper(file, encoding="utf-8-sig", errors="surrogateescape", newline="")
+        text = io.TextIOWrapper(lines, encoding="utf-8-sig", errors="surrogateescape", newline="")
         try:
             rows = csv.reader(text, delimiter="\t" if place.suffix == ".tsv" else ",")
             header = _next_row(rows)
@@ -69,13 +71,24 @@ def csv_rows(place: Place) -> Iterator[tuple[int, RawRow]]:
             text.detach()
 
 
+@contextmanager
+def _buffered(file: Any) -> Iterator[Any]:
+    """The file with a `readline` that takes a limit, which not every file system's has."""
+    reader = io.BufferedReader(file, _BLOCK_BYTES)
+    try:
+        yield reader
+    finally:
+        with suppress(ValueError):  # the file was closed meanwhile
+            reader.detach()
+
+
 def _lines(file: IO[bytes]) -> Iterator[bytes | None]:
     """Every line; None for one that is too long, which is passed over without being held."""
     while line := file.readline(LONGEST_LINE_BYTES):
         if line.endswith(b"\n") or len(line) < LONGEST_LINE_BYTES:
             yield line
             continue
-        while (rest := file.readline(1 << 20)) and not rest.endswith(b"\n"):
+        while (rest := file.readline(_BLOCK_BYTES)) and not rest.endswith(b"\n"):
             pass
         yield None
 
