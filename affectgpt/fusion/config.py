@@ -72,7 +72,7 @@ class FusionConfig:
     prefusion: PrefusionKind = "attention"
     n_fused_tokens: int = 1
     softmax: bool = True
-    width: int = 256
+    width: int = 128
     n_layers: int = 2
     n_heads: int = 4
     dropout: float = 0.0

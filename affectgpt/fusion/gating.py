@@ -32,8 +32,9 @@ class Windows(nn.Module):
 
     def __init__(self, in_width: int, n_windows: int, width: int) -> None:
         super().__init__()
-        self.enter = nn.Sequential(nn.Linear(in_width, width), nn.GELU(), nn.Linear(width, width))
+        self.enter = nn.Sequential(nn.Linear(in_width, width), nn.GELU())
         self.score = nn.Linear(width, 1)
+        self.leave = nn.Linear(width, width)
         self.n_windows = n_windows
 
     def forward(self, batch: FeatureBatch) -> tuple[Tensor, Tensor]:
@@ -45,7 +46,8 @@ class Windows(nn.Module):
         reliability = (inside * trusted[..., None]).sum(1) / inside.sum(1).clamp(min=1)
         scores = self.score(states) + trusted.clamp(min=_LEAST).log()[..., None]
         weights = masked_softmax(scores.expand(-1, -1, self.n_windows), inside & (trusted > 0)[..., None], 1)
-        return torch.einsum("btk,btd->bkd", weights, states), reliability
+        read = self.leave(torch.einsum("btk,btd->bkd", weights, states))
+        return read * (reliability > 0)[..., None], reliability
 
 
 class Carry(nn.Module):

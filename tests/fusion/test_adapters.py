@@ -15,7 +15,7 @@ from affectgpt.fusion.attention import AttentionAdapter, AttentionPrefusion, mas
 from affectgpt.fusion.batches import FeatureBatch
 from affectgpt.fusion.config import ModalityConfig
 from affectgpt.fusion.gating import Carry, GatedAdapter, GatedPrefusion, Windows
-from affectgpt.fusion.querying import QueryAdapter, TimeEmbedding
+from affectgpt.fusion.querying import Perceiver, QueryAdapter, TimeEmbedding
 
 
 @pytest.fixture(autouse=True)
@@ -102,6 +102,27 @@ def test_there_is_a_level_for_each_layer(kind: Any) -> None:
     levels = QueryAdapter(made.modalities[FACE], made).eval().levels(batch(6))
     assert [tuple(x.shape) for x in levels] == [(4, 2, 16)] * 3
     assert len({float(x.sum()) for x in levels}) == 3
+
+
+def test_the_perceiver_is_plain_attention_in_another_order() -> None:
+    made = config(adapter="perceiver", n_layers=1, n_heads=4)
+    tokens, valid = torch.randn(3, 9, 6), torch.rand(3, 9) < 0.6
+    perceiver = Perceiver(6, 5, made)
+    layer: Any = perceiver.layers[0]
+    latents, media = perceiver.latents.expand(3, -1, -1), perceiver.enter(tokens)
+    calm = layer.norm(latents)
+    every = torch.cat([media, calm], 1)
+
+    def heads(x: torch.Tensor) -> torch.Tensor:
+        return x.unflatten(2, (4, -1)).transpose(1, 2)
+
+    mask = torch.cat([valid, torch.ones(3, 5, dtype=torch.bool)], 1)[:, None, None]
+    seen = torch.nn.functional.scaled_dot_product_attention(
+        heads(layer.ask(calm)), heads(layer.keys(every)), heads(layer.values(every)), attn_mask=mask
+    )
+    heard = latents + layer.leave(seen.transpose(1, 2).flatten(2))
+    expected = perceiver.leave(heard + layer.feed(heard))
+    torch.testing.assert_close(perceiver.levels(tokens, valid)[-1], expected)
 
 
 def test_the_qformers_last_level_is_what_its_library_calls_the_result() -> None:
