@@ -11,7 +11,8 @@ from affectgpt.errors import OptionError
 from affectgpt.trends import changes, excursions, levels, rhythms, states
 from affectgpt.trends.catalogue import Estimate, catalogue
 from affectgpt.trends.recovery import fit_recovery
-from affectgpt.trends.resampling import LEVEL, Bounds, Figure, Resampling, Units, block_length, bootstrap
+from affectgpt.trends.regression import fit
+from affectgpt.trends.resampling import LEAST_UNITS, LEVEL, Bounds, Figure, Resampling, Units, block_length, bootstrap
 from affectgpt.trends.series import Floats, Ints, Series
 
 __all__ = ["MOST_LABELS", "Course", "Settings", "measure"]
@@ -96,11 +97,22 @@ def measure(course: Course, settings: Settings) -> list[Estimate]:
 def _of_points(channel: str, series: Series, settings: Settings) -> list[Estimate]:
     units = Units((series.values,), block_length(series.values))
     if channel != "valence":
-        return _resampled(channel, units, levels.POINTS, settings)
+        return _with_mean(_resampled(channel, units, levels.POINTS, settings), series)
     codes = states.valence_states(series.values, settings.neutral)
     figures: dict[str, Figure] = {name: _of_column(0, figure) for name, figure in levels.POINTS.items()}
     figures |= {name: _of_column(1, _counted(figure, 3)) for name, figure in states.SHARES.items()}
-    return _resampled(channel, Units((*units.columns, codes), units.block), figures, settings)
+    return _with_mean(_resampled(channel, Units((*units.columns, codes), units.block), figures, settings), series)
+
+
+def _with_mean(rows: list[Estimate], series: Series) -> list[Estimate]:
+    """The mean's interval is a regression's on a constant, which holds better in short series than resampling does."""
+    found = fit(series.values, np.ones((series.n, 1))) if series.n >= LEAST_UNITS else None
+    if found is None:
+        return rows
+    ends = found.bounds(0)
+    return [
+        _given("mean", e.channel, e.value, e.n, ends) if e.metric == "mean" and e.value is not None else e for e in rows
+    ]
 
 
 def _of_pairs(channel: str, series: Series, settings: Settings) -> list[Estimate]:

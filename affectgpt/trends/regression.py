@@ -1,4 +1,4 @@
-"""Least squares whose errors may follow one another: coefficients, and their covariance after Newey and West."""
+"""Least squares whose errors may follow one another: coefficients, and an interval for each."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _FLAT = 1e-10
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Fit:
-    """Coefficients (K,), their covariance (K, K), and the degrees of freedom that are left."""
+    """Coefficients (K,), their covariance (K, K), and the degrees of freedom of the covariance."""
 
     coefficients: Floats
     covariance: Floats
@@ -35,8 +35,9 @@ class Fit:
 def fit(y: Floats, columns: Floats) -> Fit | None:
     """Fit y (n,) by columns (n, K); None where the columns do not tell the coefficients apart, or n is at most K.
 
-    Covariance after Newey & West (1987, Econometrica 55, 703-708), with their Bartlett weights, the lag
-    4 (n/100)^(2/9) of Newey & West (1994, Rev. Econ. Stud. 61, 631-653), and n / (n - K) for the degrees of freedom.
+    The errors' long-run covariance is the equal-weighted cosine estimate with 0.41 n^(2/3) cosines, which is also the
+    degrees of freedom of its t (Lazarus, Lewis, Stock & Watson 2018, J. Bus. Econ. Stat. 36, 541-559): its intervals
+    hold better in short series than those of Newey and West.
     """
     n, k = columns.shape
     if n <= k:
@@ -50,9 +51,8 @@ def fit(y: Floats, columns: Floats) -> Fit | None:
     bread = np.linalg.inv((columns / scale).T @ (columns / scale)) / np.outer(scale, scale)
     coefficients = bread @ columns.T @ y
     scores = columns * (y - columns @ coefficients)[:, None]
-    lags = int(4 * (n / 100) ** (2 / 9))
-    meat = scores.T @ scores
-    for lag in range(1, min(lags, n - 1) + 1):
-        later = scores[lag:].T @ scores[:-lag]
-        meat += (1 - lag / (lags + 1)) * (later + later.T)
-    return Fit(coefficients, bread @ meat @ bread * n / (n - k), n - k)
+    n_cosines = max(1, min(int(0.41 * n ** (2 / 3)), n - k))
+    waves = np.sqrt(2 / n) * np.cos(np.pi * np.outer(np.arange(1, n_cosines + 1), (np.arange(n) + 0.5) / n))
+    long_run = waves @ scores
+    meat = n * (long_run.T @ long_run) / n_cosines
+    return Fit(coefficients, bread @ meat @ bread, n_cosines)

@@ -81,7 +81,8 @@ def bootstrap(units: Units, figures: Mapping[str, Figure], how: Resampling) -> d
     """Each figure of the units and its interval, all from the same resamples.
 
     Bias-corrected percentiles (Efron 1987, J. Am. Stat. Assoc. 82, 171-185, without the acceleration), which matters
-    for entropies and variances: their resamples lie low. Deterministic in `how.seed`.
+    for entropies and variances: their resamples lie low. The percentiles are widened for few units as Student's t is
+    (Hesterberg 2015, Am. Stat. 69, 371-386), the blocks counting as units. Deterministic in `how.seed`.
     """
     with np.errstate(all="ignore"):  # a resample may be constant: its NaN is counted below
         values = {name: float(figure(*(c[None] for c in units.columns))[0]) for name, figure in figures.items()}
@@ -94,7 +95,7 @@ def bootstrap(units: Units, figures: Mapping[str, Figure], how: Resampling) -> d
             columns = [column[at] for column in units.columns]
             for name in told:
                 drawn[name].append(figures[name](*columns))
-    ends = {name: _bounds(np.concatenate(kept), values[name]) for name, kept in drawn.items()}
+    ends = {name: _bounds(np.concatenate(kept), values[name], units.n / units.block) for name, kept in drawn.items()}
     return {name: (value, ends.get(name, Bounds())) for name, value in values.items()}
 
 
@@ -152,12 +153,15 @@ def _autocovariance(centred: Floats, lags: int) -> Floats:
     return np.array([centred[: n - k] @ centred[k:] for k in range(lags + 1)]) / n
 
 
-def _bounds(resampled: Floats, value: float) -> Bounds:
+def _bounds(resampled: Floats, value: float, n_blocks: float) -> Bounds:
+    from scipy.stats import t
+
     kept = resampled[np.isfinite(resampled)]
     if len(kept) < (1 - _MOST_LOST) * len(resampled):
         return Bounds(reason=f"{1 - len(kept) / len(resampled):.0%} of the resamples do not have it")
     below = (np.sum(kept < value) + 0.5 * np.sum(kept == value)) / len(kept)
     shift = float(ndtri(np.clip(below, 1 / (len(kept) + 1), len(kept) / (len(kept) + 1))))
-    edge = float(ndtri((1 + LEVEL) / 2))
+    edge = float(t.ppf((1 + LEVEL) / 2, n_blocks - 1) * np.sqrt(n_blocks / (n_blocks - 1)))
     low, high = np.quantile(kept, ndtr([2 * shift - edge, 2 * shift + edge]))
-    return Bounds(float(low), float(high))
+    few = f"{n_blocks:.0f} independent stretches at most: the interval may be too narrow"
+    return Bounds(float(low), float(high), few if n_blocks < LEAST_UNITS else "")
