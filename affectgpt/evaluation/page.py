@@ -13,28 +13,6 @@ if TYPE_CHECKING:
 
 __all__ = ["render"]
 
-_DRAW = """
-const plots = JSON.parse(document.getElementById("plots").textContent);
-const style = getComputedStyle(document.documentElement);
-const colour = (name) => style.getPropertyValue(name).trim();
-const grid = {gridcolor: colour("--line"), zerolinecolor: colour("--line"), automargin: true};
-for (const [id, plot] of Object.entries(plots)) {
-  for (const trace of plot.data) {
-    if (trace.tone) {
-      trace.marker = Object.assign({}, trace.marker, {color: colour(trace.tone)});
-      trace.line = Object.assign({}, trace.line, {color: colour(trace.tone)});
-      if (trace.error_x) trace.error_x.color = colour(trace.bars || trace.tone);
-      delete trace.tone; delete trace.bars;
-    }
-  }
-  const layout = Object.assign({paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)",
-    font: {color: colour("--ink"), size: 12}, margin: {l: 8, r: 12, t: 8, b: 8}}, plot.layout);
-  if (plot.data[0].type === "heatmap") plot.data[0].textfont = {color: colour("--ink")};
-  layout.xaxis = Object.assign({}, grid, layout.xaxis);
-  layout.yaxis = Object.assign({}, grid, layout.yaxis);
-  Plotly.newPlot(id, plot.data, layout, {responsive: true, displayModeBar: false});
-}
-"""
 _OURS, _CONSTANT, _MAJORITY = "--accent", "--plain", "--most"
 MOST_LISTED = 200
 """Samples that the page lists as not scored; a run of a hundred thousand failures must still open."""
@@ -46,7 +24,7 @@ def render(report: Mapping[str, Any]) -> str:
         {f"plot-{n}-{k}": titled for k, titled in enumerate(_plots(task))} for n, task in enumerate(report["tasks"])
     ]
     plots = {name: plot for task in drawn for name, (_, plot) in task.items()}
-    scripts = {"plotly_js": plotly_js(), "draw_js": _DRAW}
+    scripts = {"plotly_js": plotly_js(), "draw_js": read_data("plots.js")}
     return _template().render(
         report=report,
         plots=[{name: title for name, (title, _) in task.items()} for task in drawn],
