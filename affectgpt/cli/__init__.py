@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from affectgpt.cli import data, doctor, evaluate, explain, finetune, prompts, serve
+from affectgpt.cli import batch, data, doctor, evaluate, explain, finetune, prompts, serve, trends
 from affectgpt.cli.guard import GuardedGroup
 
 __all__ = ["app", "main"]
@@ -21,11 +21,13 @@ app = typer.Typer(
 )
 app.command()(explain.explain)
 app.command()(explain.observe)
+app.command()(batch.batch)
 app.add_typer(prompts.app, name="prompts")
 app.command()(evaluate.evaluate)
 app.add_typer(finetune.app, name="finetune")
 app.add_typer(data.app, name="data")
 app.add_typer(serve.app, name="serve")
+app.command()(trends.trends)
 app.command()(doctor.doctor)
 
 
