@@ -1,7 +1,7 @@
-"""A process that keeps rows until it is killed: `python ledger_deaths.py OUT FORM JOURNAL_ROWS [SHUFFLE]`.
+"""A process that keeps rows until it is killed: `python ledger_deaths.py OUT FORM JOURNAL_ROWS VERSION`.
 
-It goes on where the ledger stands, in small groups, and prints an id a line once its row is acknowledged. With SHUFFLE
-it first does some rows anew, under another fingerprint. When all `N_ROWS` are there it closes and says so.
+It goes on where the ledger stands, in small groups, and prints an id a line once its row is acknowledged. A row of
+another version than VERSION is done again. When all `N_ROWS` are there it closes and says so.
 """
 
 from __future__ import annotations

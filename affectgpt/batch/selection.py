@@ -82,7 +82,7 @@ def with_sound_ids(rows: Iterator[Item | BadItem]) -> Iterator[Item | BadItem]:
     for row in rows:
         own = sound(row.id) if row.id is not None else f"row-{row.number}"
         reason = row.reason if isinstance(row, BadItem) else _fault(own)
-        own = _shortened(own)
+        own = _writable(own) if _fault(own) else own
         earlier = first.get(digest_of(own))
         if earlier is not None and row.id is not None and not reason:
             reason = f"the id {own[:100]!r} is that of row {earlier} too: give every row its own"
@@ -106,7 +106,7 @@ def _fault(id: str) -> str:
     return ""
 
 
-def _shortened(id: str) -> str:
+def _writable(id: str) -> str:
     """A name that can be written for an id that is none."""
     id = _CONTROLS.sub("�", id).strip() or "no-id"
     if len(id) <= LONGEST_ID:
