@@ -13,7 +13,7 @@ from affectgpt.versions import own_version
 if TYPE_CHECKING:
     from affectgpt.batch.asking import Answerer
 
-__all__ = ["account", "lines"]
+__all__ = ["account", "lines", "spell"]
 
 _MOST_LABELS: Final = 12
 _LABEL_WIDTH: Final = 24
@@ -63,10 +63,10 @@ def lines(told: Mapping[str, Any]) -> Iterator[str]:
     run, rows = told["run"], told["rows"]
     n_over = run["ok"] + run["failed"]
     yield f"{told['source']}: {run['ok']} rows explained, {run['failed']} failed, {run['kept']} were there already"
-    yield f"  {n_over} rows in {_spell(run['elapsed_s'])}, {run['rows_per_s']:.2f} a second"
+    yield f"  {n_over} rows in {spell(run['elapsed_s'])}, {run['rows_per_s']:.2f} a second"
     if run["readings"]:
         share = run["recalled_share"]
-        recalled = "" if share is None else f"; {share:.0%} of the media did not have to be read"
+        recalled = "" if not share else f"; {share:.0%} of the media did not have to be read"
         yield "  readings: " + ", ".join(f"{n} {how}" for how, n in sorted(run["readings"].items())) + recalled
     if run["completion_tokens"]:
         yield (
@@ -103,7 +103,7 @@ def _row_lines(rows: Mapping[str, Any]) -> Iterator[str]:
             yield f"  {what}, such as {first['id']}: {first['message']}"
 
 
-def _spell(seconds: float) -> str:
+def spell(seconds: float) -> str:
     """A duration for people."""
     if seconds < 100:
         return f"{seconds:.1f} s"

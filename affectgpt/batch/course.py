@@ -68,6 +68,8 @@ class _Work:
     attempts: int = 1
     options: AgentOptions = field(default_factory=AgentOptions)
     stamp: str | None = None
+    beside: tuple[str, ...] = ()
+    is_over: bool = False
     medium: Medium | None = None
     identity: Identity | None = None
 
@@ -147,31 +149,47 @@ class Course:
     async def _fetch(self, work: _Work) -> bool:
         return await self._files.run(self._prepare, work)
 
+    def is_done(self, item: Item, done: Done | None) -> bool:
+        """Whether the ledger holds what doing this row would give, as far as can be told without fetching it. Blocks.
+
+        Raises:
+            InputError, MediaUnreachable: the row would fail.
+        """
+        return self._recognise(_Work(item, done))
+
     def _prepare(self, work: _Work) -> bool:
         """Have the medium at hand and know what the work is known by; True where it need not be done. Blocks."""
+        if self._recognise(work) or work.item.media is None:
+            return work.is_over
+        work.stage = "fetch"
+        known = work.identity.fingerprints.media_sha256 if work.identity else None
+        work.medium = self._stages.fetcher.fetch(work.item, known)
+        return self._is_kept(work, work.medium.sha256)
+
+    def _recognise(self, work: _Work) -> bool:
+        """Learn what can be known of the work without its medium; True where it need not be done."""
         item, done, fetcher = work.item, work.done, self._stages.fetcher
         if done and done.status == "failed" and done.fingerprints.answer is None and not self._plan.retry_failed:
-            return True  # it failed before it was known what it is: only asking for it does it again
+            work.is_over = True  # it failed before it was known what it is: only asking for it does it again
+            return True
         work.stage = "options"
         work.options = _options_of(item, self._plan.options)
         work.stage = "fetch"
         if item.media is None:
-            return self._is_kept(work, sha256_of_words(work.options) or SHA256_OF_NOTHING, ())
-        work.stamp = fetcher.stamp(item)
-        beside = fetcher.beside(item)
-        known = done.fingerprints.media_sha256 if done and work.stamp and done.media_stamp == work.stamp else None
-        if known is not None and self._is_kept(work, known, beside):
-            return True
-        work.medium = fetcher.fetch(item, known)
-        return self._is_kept(work, work.medium.sha256, beside)
-
-    def _is_kept(self, work: _Work, sha256: str, beside: tuple[str, ...]) -> bool:
-        """Learn what the work is known by; whether the ledger holds what doing it again would give."""
-        work.identity = identify(work.item, work.options, sha256, beside, self._plan.asking)
-        done = work.done
-        if done is None or (done.status == "failed" and self._plan.retry_failed):
+            return self._is_kept(work, sha256_of_words(work.options) or SHA256_OF_NOTHING)
+        work.stamp, work.beside = fetcher.stamp(item), fetcher.beside(item)
+        if done is None or not work.stamp or done.media_stamp != work.stamp or not done.fingerprints.media_sha256:
             return False
-        return done.fingerprints.answer == work.identity.fingerprints.answer
+        return self._is_kept(work, done.fingerprints.media_sha256)
+
+    def _is_kept(self, work: _Work, sha256: str) -> bool:
+        """Learn what the work is known by; whether the ledger holds what doing it again would give."""
+        work.identity = identify(work.item, work.options, sha256, work.beside, self._plan.asking)
+        done = work.done
+        is_asked_for = done is not None and done.status == "failed" and self._plan.retry_failed
+        same = done is not None and done.fingerprints.answer == work.identity.fingerprints.answer
+        work.is_over = same and not is_asked_for
+        return work.is_over
 
     def _weigh_refusal(self, work: _Work, error: AffectError) -> None:
         """End the job by raising `error` where the engine has answered nobody for long."""

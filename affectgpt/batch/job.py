@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -20,8 +20,9 @@ from affectgpt.batch.fingerprints import Asking
 from affectgpt.batch.gathering import GatheringEngine
 from affectgpt.batch.limiting import AdaptiveLimit
 from affectgpt.batch.reading import PooledReader, Reader
-from affectgpt.batch.records import Ledger, Row, Source
+from affectgpt.batch.records import BadItem, Item, Ledger, Row, Source
 from affectgpt.batch.runner import Watch, quiet, run_job
+from affectgpt.batch.selection import Shard, select
 from affectgpt.batch.tally import Tally
 from affectgpt.engines.engine import Engine, EngineOptions
 from affectgpt.errors import OptionError
@@ -32,7 +33,7 @@ from affectgpt.workers import Limits, MediaCache, ProcessFolder
 if TYPE_CHECKING:
     from affectgpt.appraise.panel import Appraiser
 
-__all__ = ["Job", "Means", "asking_of", "cores", "engine_options", "run"]
+__all__ = ["Job", "Means", "Selection", "added_up", "asking_of", "engine_options", "n_workers_of", "plan_of", "run"]
 
 MOST_REQUESTS: Final = 256
 """To a server at once: what vLLM takes into one batch unless told (its `max_num_seqs`)."""
@@ -92,6 +93,31 @@ class Job:
     rows: Callable[[], Iterable[Row]] | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """The rows of a source that are this job's: of `shard`, of those the first `limit`, each with an id of its own."""
+
+    inner: Source
+    shard: Shard | None = None
+    limit: int | None = None
+
+    @property
+    def name(self) -> str:
+        """The source's."""
+        return self.inner.name
+
+    def iterate(self) -> Iterator[Item | BadItem]:
+        """See `Source.iterate`."""
+        return select(self.inner.iterate(), self.shard, self.limit)
+
+    def count(self) -> int | None:
+        """See `Source.count`; a shard is counted by its ids, where counting all rows is cheap too."""
+        n = self.inner.count()
+        if n is not None and self.shard is not None:
+            n = sum(1 for _ in select(self.inner.iterate(), self.shard))
+        return n if n is None or self.limit is None else min(n, self.limit)
+
+
 def run(job: Job, watch: Watch = quiet) -> dict[str, Any]:
     """Do a job; what there is to tell of it, as `account` gives it. Closes the ledger, whatever happens.
 
@@ -116,22 +142,23 @@ async def _run(job: Job, watch: Watch) -> dict[str, Any]:
         limit = AdaptiveLimit(n_requests, first=first, least=first if engine is not job.engine else 1)
         answerer = Answerer(engine, job.prompts, limit, job.means.patience)
     with ProcessFolder(job.means.folder / "fetched") as room:
-        evidence = _evidence(job)
+        evidence = evidence_of(job)
         try:
             stages = Stages(FileFetcher(room.path), evidence, answerer)
-            await run_job(job.source, job.ledger, stages, _plan(job, n_requests), tally, watch)
+            await run_job(job.source, job.ledger, stages, plan_of(job), tally, watch)
         finally:
             evidence.close()
             if answerer is not None:
                 answerer.close()
     every = tally.findings
     if tally.n_kept and job.rows is not None:
-        every = await asyncio.to_thread(_added_up, job.rows())
+        every = await asyncio.to_thread(added_up, job.rows())
     return account(job.source.name, tally, every, answerer)
 
 
-def _plan(job: Job, n_requests: int) -> Plan:
-    n_workers = _n_workers(job)
+def plan_of(job: Job) -> Plan:
+    """What is done with each row of it."""
+    n_workers, n_requests = n_workers_of(job), _n_requests(job)
     return Plan(
         job.options,
         asking_of(job),
@@ -142,14 +169,16 @@ def _plan(job: Job, n_requests: int) -> Plan:
     )
 
 
-def _evidence(job: Job) -> EvidenceStage:
+def evidence_of(job: Job) -> EvidenceStage:
+    """Who reads and weighs its media; no process starts before something is read."""
     means = job.means
     cache = MediaCache(means.folder / "readings", means.cache_bytes) if means.cache_bytes else None
-    reader = job.reader() if job.reader else PooledReader(_n_workers(job), Limits(seconds=means.clip_s))
+    reader = job.reader() if job.reader else PooledReader(n_workers_of(job), Limits(seconds=means.clip_s))
     return EvidenceStage(reader, cache, job.appraiser)
 
 
-def _n_workers(job: Job) -> int:
+def n_workers_of(job: Job) -> int:
+    """Processes that read media for it."""
     shares_cores = job.engine is not None and job.engine.name == "local"
     return job.means.n_workers or max(1, cores() - shares_cores)
 
@@ -168,7 +197,8 @@ def _beside(engine: Engine, n_requests: int) -> tuple[Engine, int]:
     return GatheringEngine(engine, max(1, n_requests // 2)), n_requests
 
 
-def _added_up(rows: Iterable[Row]) -> Findings:
+def added_up(rows: Iterable[Row]) -> Findings:
+    """What the rows hold."""
     every = Findings()
     for row in rows:
         every.add(row)

@@ -133,9 +133,15 @@ class Done:
 class Ledger(Protocol):
     """Where rows go, and what is there already. One row an id: a later one takes the earlier one's place."""
 
-    n_ok: int
-    n_failed: int
-    """Rows that are there now, by status."""
+    @property
+    def n_ok(self) -> int:
+        """Rows that were answered, of this run and earlier ones."""
+        ...
+
+    @property
+    def n_failed(self) -> int:
+        """Rows that failed, of this run and earlier ones."""
+        ...
 
     def done(self, id: str) -> Done | None:
         """What is known of this row, from this run or an earlier one."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_type_hints
 
@@ -330,12 +330,13 @@ def _modalities(names: str) -> frozenset[Modality]:
     return frozenset(map(Modality, chosen))
 
 
-def takes(*groups: type[Any]) -> Callable[[Callable[..., None]], Callable[..., None]]:
+def takes(*groups: type[Any], without: Collection[str] = ()) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """A command whose options are the fields of these dataclasses; it is called with one instance of each, in order.
 
-    One whose first parameter is `ctx` is given typer's context before them.
+    Fields named in `without` are no options of it and keep their defaults. One whose first parameter is `ctx` is given
+    typer's context before them.
     """
-    fields = {group: [f.name for f in dataclasses.fields(group)] for group in groups}
+    fields = {group: [f.name for f in dataclasses.fields(group) if f.name not in without] for group in groups}
 
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
         @functools.wraps(command)
@@ -348,7 +349,7 @@ def takes(*groups: type[Any]) -> Callable[[Callable[..., None]], Callable[..., N
             for name in inspect.signature(command).parameters
             if name == "ctx"
         ]
-        parameters = [*context, *(parameter for group in groups for parameter in _parameters(group))]
+        parameters = [*context, *(p for group in groups for p in _parameters(group) if p.name not in without)]
         call.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
         call.__annotations__ = {p.name: p.annotation for p in parameters}
         return call
@@ -359,6 +360,11 @@ def takes(*groups: type[Any]) -> Callable[[Callable[..., None]], Callable[..., N
 def _parameters(group: type[Any]) -> list[inspect.Parameter]:
     hints = get_type_hints(group, include_extras=True)
     return [
-        inspect.Parameter(f.name, inspect.Parameter.KEYWORD_ONLY, default=f.default, annotation=hints[f.name])
+        inspect.Parameter(
+            f.name,
+            inspect.Parameter.KEYWORD_ONLY,
+            default=inspect.Parameter.empty if f.default is dataclasses.MISSING else f.default,
+            annotation=hints[f.name],
+        )
         for f in dataclasses.fields(group)
     ]
