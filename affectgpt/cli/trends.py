@@ -5,16 +5,19 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from affectgpt.cli.flags import remember_debug
+from affectgpt.cli.flags import remember_debug, takes
 from affectgpt.cli.plain import plain
 
 if TYPE_CHECKING:
     from affectgpt.trends.analysis import Progress
+    from affectgpt.trends.figures import Settings
+    from affectgpt.trends.reading import ReadingOptions
 
 __all__ = ["trends"]
 
@@ -26,21 +29,18 @@ _SHOWN = ("mean", "rmssd", "inertia_corrected", "half_life", "predictability", "
 """Figures of valence that the terminal shows; the files and the page have all."""
 
 
-def trends(
+@dataclass(frozen=True, slots=True)
+class RowFlags:
+    """What is read, and how it is cut."""
+
     paths: Annotated[
         list[Path],
         typer.Argument(
-            metavar="PATH...",
+            metavar="PATH",
             help="Rows of `affectgpt batch` or any table with times: JSONL, CSV, Parquet, or a folder of them.",
             show_default=False,
         ),
-    ],
-    out: Annotated[
-        Path | None,
-        typer.Option(
-            "-o", "--out", metavar="FOLDER", help="Write trends.parquet, .json and .html here.", rich_help_panel=_OUT
-        ),
-    ] = None,
+    ]
     by: Annotated[
         str,
         typer.Option(
@@ -50,7 +50,7 @@ def trends(
             "follow from the local time.",
             rich_help_panel=_ROWS,
         ),
-    ] = "",
+    ] = ""
     columns: Annotated[
         str,
         typer.Option(
@@ -59,24 +59,24 @@ def trends(
             help="Where time, valence, arousal, dominance, label, evidence and your keys stand, nested ones with dots.",
             rich_help_panel=_ROWS,
         ),
-    ] = "",
+    ] = ""
     each: Annotated[
         Literal["row", "moment"],
         typer.Option("--each", help="A point a row, or one a stretch of each clip's course.", rich_help_panel=_ROWS),
-    ] = "row",
+    ] = "row"
     reading: Annotated[
         Literal["fused", "face", "voice", "speech"],
         typer.Option("--reading", help="Whose valence and arousal of a batch row count.", rich_help_panel=_ROWS),
-    ] = "fused",
+    ] = "fused"
     timezone: Annotated[
         str,
         typer.Option(
             "--timezone", metavar="ZONE", help="Of the calendar, and of times without one.", rich_help_panel=_ROWS
         ),
-    ] = "UTC",
+    ] = "UTC"
     time_unit: Annotated[
         Literal["s", "ms"], typer.Option("--time-unit", help="Of times that are numbers.", rich_help_panel=_ROWS)
-    ] = "s",
+    ] = "s"
     context: Annotated[
         Literal["workplace", "education"] | None,
         typer.Option(
@@ -86,7 +86,7 @@ def trends(
             rich_help_panel=_ROWS,
             show_default=False,
         ),
-    ] = None,
+    ] = None
     evidence: Annotated[
         str,
         typer.Option(
@@ -95,14 +95,31 @@ def trends(
             help="What series were read from that do not say it: speech, self-report, face+voice, …",
             rich_help_panel=_ROWS,
         ),
-    ] = "",
+    ] = ""
+
+    def options(self) -> ReadingOptions:
+        """The same as the reader's options. Raises OptionError."""
+        from affectgpt.trends.columns import Columns, parse_columns
+        from affectgpt.trends.reading import ReadingOptions
+        from affectgpt.trends.writing import check_keys
+
+        keys = tuple(dict.fromkeys(key.strip() for key in self.by.split(",") if key.strip()))
+        check_keys(keys)
+        where = Columns(parse_columns(self.columns), self.reading)
+        return ReadingOptions(keys, where, self.each, self.timezone, self.time_unit, self.evidence.strip())
+
+
+@dataclass(frozen=True, slots=True)
+class MeasureFlags:
+    """How courses are measured."""
+
     person: Annotated[
         str,
         typer.Option("--person", metavar="KEY", help="The key of --by that names people.", rich_help_panel=_HOW),
-    ] = "person",
+    ] = "person"
     pairs: Annotated[
         bool, typer.Option("--pairs", help="Contagion between each two people as well.", rich_help_panel=_HOW)
-    ] = False,
+    ] = False
     step: Annotated[
         float | None,
         typer.Option(
@@ -111,51 +128,66 @@ def trends(
             help="Seconds between neighbours; default: each series' median distance.",
             rich_help_panel=_HOW,
         ),
-    ] = None,
+    ] = None
     neutral: Annotated[
         float,
         typer.Option("--neutral", metavar="V", help="Valence within V of 0 is neutral.", rich_help_panel=_HOW),
-    ] = 0.1,
+    ] = 0.1
     resamples: Annotated[
         int, typer.Option("--resamples", metavar="N", help="For the intervals.", rich_help_panel=_HOW)
-    ] = 1000,
-    seed: Annotated[
-        int, typer.Option("--seed", metavar="N", min=0, help="Of the resamples.", rich_help_panel=_HOW)
-    ] = 0,
+    ] = 1000
+    seed: Annotated[int, typer.Option("--seed", metavar="N", min=0, help="Of the resamples.", rich_help_panel=_HOW)] = 0
+
+    def settings(self) -> Settings:
+        """The same as the measures' settings. Raises OptionError."""
+        from affectgpt.trends.figures import Settings
+        from affectgpt.trends.resampling import Resampling
+
+        return Settings(self.neutral, self.step, Resampling(self.resamples, self.seed))
+
+
+@dataclass(frozen=True, slots=True)
+class WriteFlags:
+    """What is written, and where."""
+
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "-o", "--out", metavar="FOLDER", help="Write trends.parquet, .json and .html here.", rich_help_panel=_OUT
+        ),
+    ] = None
     as_json: Annotated[
         bool, typer.Option("--json", help="One JSON document on stdout instead.", rich_help_panel=_OUT)
-    ] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress on stderr.", rich_help_panel=_OUT)] = False,
+    ] = False
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress on stderr.", rich_help_panel=_OUT)] = False
     debug: Annotated[
         bool,
         typer.Option("--debug", help="Show the traceback of an error.", callback=remember_debug, rich_help_panel=_OUT),
-    ] = False,
-) -> None:
+    ] = False
+
+
+@takes(RowFlags, MeasureFlags, WriteFlags)
+def trends(rows: RowFlags, how: MeasureFlags, write: WriteFlags) -> None:
     """Affect over time: volatility, inertia, recovery, contagion and more, each with its interval and its source.
 
     What cannot be told is left out with the reason. The figures describe how people seemed to a program, over time.
     """
+    from affectgpt.trends import writing
     from affectgpt.trends.analysis import analyse, refuse_forbidden
-    from affectgpt.trends.columns import Columns, parse_columns
-    from affectgpt.trends.figures import Settings
     from affectgpt.trends.page import render
-    from affectgpt.trends.reading import ReadingOptions, read_points
-    from affectgpt.trends.resampling import Resampling
-    from affectgpt.trends.writing import check_keys, to_json, write
+    from affectgpt.trends.reading import read_points
 
-    keys = tuple(dict.fromkeys(key.strip() for key in by.split(",") if key.strip()))
-    check_keys(keys)
-    settings = Settings(neutral, step, Resampling(resamples, seed))
-    where = Columns(parse_columns(columns), reading)
-    points = read_points(paths, ReadingOptions(keys, where, each, timezone, time_unit, evidence.strip()))
-    refuse_forbidden(points, context)
-    found = analyse(points, settings, person=person, pairs=pairs, progress=_silent if quiet else _told())
-    document = to_json(found)
-    if out:
-        write(out, document, render(found, document))
-    typer.echo(json.dumps(document, indent=1) if as_json else _shown(document))
-    if out:
-        typer.echo(f"written to {plain(str(out))}: trends.parquet, trends.json, trends.html", err=True)
+    options, settings = rows.options(), how.settings()
+    points = read_points(rows.paths, options)
+    refuse_forbidden(points, rows.context)
+    progress = _silent if write.quiet else _told()
+    found = analyse(points, settings, person=how.person, pairs=how.pairs, progress=progress)
+    document = writing.to_json(found)
+    if write.out:
+        writing.write(write.out, document, render(found, document))
+    typer.echo(json.dumps(document, indent=1) if write.as_json else _shown(document))
+    if write.out:
+        typer.echo(f"written to {plain(str(write.out))}: trends.parquet, trends.json, trends.html", err=True)
 
 
 def _silent(done: int, wanted: int) -> None:
