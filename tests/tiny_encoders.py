@@ -18,7 +18,9 @@ def save(folder: Path, model: Any, processor: Any) -> Path:
 
 
 def picture_model(name: str, folder: Path) -> Path:
-    """A folder with a vision encoder: clip, clip-whole (with its text side), siglip, siglip2, dinov2 or dinov3."""
+    """A folder with a vision encoder: siglip, siglip2, dinov2, dinov3, clip, clip-whole (with its text side) or
+    clip-fine (16 x 16 patches).
+    """
     import transformers as hf
 
     torch.manual_seed(0)
@@ -28,6 +30,11 @@ def picture_model(name: str, folder: Path) -> Path:
     text = {**TINY, "vocab_size": 50, "max_position_embeddings": 8}
     if name == "clip":
         return save(folder, hf.CLIPVisionModelWithProjection(hf.CLIPVisionConfig(**size, projection_dim=12)), clip)
+    if name == "clip-fine":
+        fine = {**size, "image_size": 16 * PATCH_PX, "num_hidden_layers": 1}
+        whole = {"height": 16 * PATCH_PX, "width": 16 * PATCH_PX}
+        processor = hf.CLIPImageProcessorPil(size={"shortest_edge": 16 * PATCH_PX}, crop_size=whole)
+        return save(folder, hf.CLIPVisionModelWithProjection(hf.CLIPVisionConfig(**fine)), processor)
     if name == "clip-whole":
         config = hf.CLIPConfig(text_config=text, vision_config={**size, "projection_dim": 12}, projection_dim=12)
         return save(folder, hf.CLIPModel(config), clip)
