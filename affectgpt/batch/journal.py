@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -39,7 +40,7 @@ class Journal:
         try:
             is_new = not path.exists()
             self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _lock(self._fd)
             if is_new:
                 sync_folder(path.parent)
         except BlockingIOError:
@@ -149,6 +150,17 @@ class Journal:
         if kept < size:
             self._cut(kept)
         return kept
+
+
+def _lock(fd: int) -> None:
+    """Raise BlockingIOError where another process holds the file; some clusters' file systems know no locks."""
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise
+    except OSError as error:
+        if error.errno not in (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP):
+            raise
 
 
 def _is_whole(line: bytes, check: Callable[[bytes], object]) -> bool:

@@ -7,6 +7,7 @@ that was acknowledged is there, whole; a row that was not is there whole or not 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Literal, Protocol, get_args
@@ -22,6 +23,9 @@ from affectgpt.batch.selection import Shard
 from affectgpt.errors import OptionError
 
 __all__ = ["FileLedger", "FormName", "Shelf", "open_ledger"]
+
+_URL = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]+:/")
+"""Also what pathlib leaves of `s3://…`."""
 
 FormName = Literal["auto", "jsonl", "parquet", "openai"]
 
@@ -167,6 +171,10 @@ def open_ledger(
     """
     if form not in get_args(FormName):
         raise OptionError(f"no output form {form!r}", f"choose one of {', '.join(get_args(FormName))}")
+    if _URL.match(str(out)):
+        raise OptionError(
+            f"{out}: an output lies on this machine", "name a local path, and copy it there when it is done"
+        )
     try:
         return FileLedger(_shelf(out, _form_of(out) if form == "auto" else form, shard, journal_rows))
     except OSError as error:

@@ -49,7 +49,7 @@ class OpenAIResults:
         try:
             document = json.loads(line)
             response = document["response"]
-            outcome = response["body"]["affect"] if response else {}
+            outcome = (response["body"]["affect"] if response else None) or {}
             told = {"explanation" if key == "answer" else key: value for key, value in outcome.items()}
             return from_json({"id": document["custom_id"], "schema_version": None, **document["affectgpt"], **told})
         except (KeyError, TypeError, AttributeError, RecursionError) as fault:

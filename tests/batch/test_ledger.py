@@ -271,6 +271,9 @@ def test_a_place_that_cannot_be_written_is_told_of_at_once(tmp_path: Path, form:
     closed = Path("/proc/nowhere") / FORMS[form]  # nobody can write there, root neither
     with pytest.raises(OptionError, match="another output"):
         open_ledger(closed, form)  # type: ignore[arg-type]
+    for url in ("s3://bucket/rows.jsonl", "memory://rows"):
+        with pytest.raises(OptionError, match="this machine"):
+            open_ledger(Path(url), form)  # type: ignore[arg-type]
     with pytest.raises(OptionError, match=r"shorter|another output"):
         open_ledger(tmp_path / ("x" * 300 + ".jsonl"), "jsonl")
 
