@@ -98,6 +98,7 @@ class Findings:
             "prompt_tokens": self.n_prompt_tokens,
             "completion_tokens": self.n_completion_tokens,
             "labels": dict(self.labels.most_common()),
+            "plane_step": GRID_STEP,
             "plane": [[valence, arousal, n] for (valence, arousal), n in sorted(self.plane.items())],
             "timings_s": {stage: spread.to_json() for stage, spread in self.timings.items()},
             "answers": dict(self.answers.most_common()),

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from affectgpt.cli.explain import check_report
 from affectgpt.cli.flags import AnswerFlags, OutputFlags, SenseFlags, takes
 from affectgpt.cli.plain import plain
 from affectgpt.errors import OptionError
@@ -144,6 +145,7 @@ def batch(rows: RowFlags, means: MeansFlags, sense: SenseFlags, answer: AnswerFl
     from affectgpt.batch.sources import open_source
     from affectgpt.prompting import PromptLibrary
 
+    check_report(output.report, None)
     shard = None if rows.shard is None else Shard.parse(rows.shard)
     source = Selection(open_source(rows.source, _source_options(rows)), shard, rows.limit)
     options, library, used = sense.options(answer), PromptLibrary(means.prompts), _means(means)

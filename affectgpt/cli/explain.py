@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from affectgpt.readers import AgentOptions
     from affectgpt.records import Outcome
 
-__all__ = ["explain", "observe"]
+__all__ = ["check_report", "explain", "observe"]
 
 
 @takes(SenseFlags, AnswerFlags, PathFlags, OutputFlags)
@@ -28,7 +28,7 @@ def explain(sense: SenseFlags, answer: AnswerFlags, way: PathFlags, output: Outp
     from affectgpt.agent import AffectAgent
 
     options, fusion = sense.options(answer), way.folder()
-    _check_report(output.report, sense.path)
+    check_report(output.report, sense.path)
     AffectAgent(None, options).check(sense.path)  # a wrong path should not wait for a model to load
     with open_display(silent=output.quiet) as progress:
         agent = _open_agent(options, answer, fusion, progress)
@@ -41,7 +41,7 @@ def observe(sense: SenseFlags, output: OutputFlags) -> None:
     """Tell what is seen, heard and said in a clip. No language model is asked."""
     from affectgpt.agent import AffectAgent
 
-    _check_report(output.report, sense.path)
+    check_report(output.report, sense.path)
     with open_display(silent=output.quiet) as progress:
         outcome = _run(AffectAgent(None, sense.options()), sense.path, output, progress)
     _print(outcome, output)
@@ -90,7 +90,7 @@ def _print(outcome: Outcome, output: OutputFlags) -> None:
         typer.echo(f"page written to {plain(str(output.report))}", err=True)
 
 
-def _check_report(report: Path | None, clip: Path | None) -> None:
+def check_report(report: Path | None, clip: Path | None) -> None:
     """Say now, not after minutes of work, that the page could not be written."""
     if report is None:
         return

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from itertools import chain, pairwise
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ from affectgpt.cli.batch_progress import describe
 from affectgpt.errors import OptionError, UnreadableMedia
 from affectgpt.readers import AgentOptions
 from affectgpt.records import Sampling
+from affectgpt.report.batch_page import render
 
 
 def job(folder: Path, rows: list[Item | BadItem], **more: Any) -> Job:
@@ -165,3 +167,24 @@ def test_a_selection_counts_what_it_gives(tmp_path: Path) -> None:
 def test_means_out_of_range_are_refused(tmp_path: Path, wrong: dict[str, int]) -> None:
     with pytest.raises(OptionError):
         Means(tmp_path, **wrong)  # type: ignore[arg-type]
+
+
+def test_the_page_holds_every_figure_and_lets_no_id_or_message_act(tmp_path: Path) -> None:
+    rows: list[Item | BadItem] = [*clips(tmp_path, 4)]
+    hostile = "<script>alert(1)</script>"
+    rows += [BadItem(5, hostile, f"{hostile} is no path"), BadItem(6, "lone \udcff surrogate", "bytes")]
+    told = run(job(tmp_path, rows))
+    page = render(told)
+    assert hostile not in page
+    assert page.count("&lt;script&gt;alert(1)&lt;/script&gt;") == 2
+    drawn = json.loads(re.findall(r'id="plots">(.*?)</script>', page, re.DOTALL)[0])
+    assert sorted(re.findall(r'<div id="(plot-\d)"', page)) == sorted(drawn)
+    assert len(drawn) == 5
+    assert sum(drawn["plot-0"]["data"][0]["x"]) == 4
+    assert sum(n or 0 for line in drawn["plot-1"]["data"][0]["z"] for n in line) == 4
+    assert "https://" not in page.split("<script>")[0]
+    page.encode("utf-8")
+
+
+def test_the_page_of_nothing_is_a_page() -> None:
+    assert "<h2" in render(account("nowhere", Tally(None), Findings(), None))
