@@ -1,16 +1,17 @@
 """A turn and what happens in it, in order: the one form that the API, the explain stream and the chat page share.
 
 A turn's events come in this order: any number of `Staged`, a `Sensed` where media were read, then `Observed`,
-`Reasoned` and `Said` pieces as they stand, a `Carded` where a person should be shown human help, and one `Ended`. What
+`Reasoned` and `Said` pieces as they stand, a `Carded` where a person should be shown human help, a `Called` where the
+client offered tools and one is to be called, and one `Ended`. What
 fails raises an AffectError instead.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from affectgpt.readers import Setting
 from affectgpt.records import Message, Modality, Observation, Outcome, Sampling
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Attachment",
+    "Called",
     "Carded",
     "Ended",
     "Event",
@@ -29,6 +31,7 @@ __all__ = [
     "Said",
     "Sensed",
     "Staged",
+    "Tools",
     "TurnRequest",
     "Turns",
 ]
@@ -50,13 +53,25 @@ class Attachment:
     duration_s: float | None = None
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Tools:
+    """Functions of the client's that the writer of the reply may have it call, in OpenAI's form.
+
+    `fields` are the request's own (`tools`, `tool_choice`, `parallel_tool_calls`). `exchange` is what followed the
+    user's last message: the calls that were made, and what each gave.
+    """
+
+    fields: Mapping[str, Any] = field(default_factory=dict)
+    exchange: tuple[Mapping[str, Any], ...] = ()
+
+
 @dataclass(frozen=True, slots=True)
 class TurnRequest:
     """One turn: the conversation, oldest first, the last message the user's, and what came with that message.
 
     `subject` is the person to describe (0 the first to appear), None leaves the choice. `setting` names a place where
     face and voice are refused. `locale` (BCP 47) chooses whose help lines are shown. `is_explained` False leaves the
-    three parts out: words alone, no media; `is_replied` False leaves the reply out.
+    three parts out: words alone, no media; `is_replied` False leaves the reply out. `tools` are for the reply alone.
     """
 
     messages: tuple[Message, ...]
@@ -68,6 +83,7 @@ class TurnRequest:
     locale: str = "en"
     is_explained: bool = True
     is_replied: bool = True
+    tools: Tools | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +125,13 @@ class Said:
     text: str
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Called:
+    """Calls that the client is asked to make, in OpenAI's form (`id`, `type`, `function`): after all that was said."""
+
+    calls: tuple[Mapping[str, Any], ...]
+
+
 @dataclass(frozen=True, slots=True)
 class Carded:
     """Human help to show and keep on the page: Markdown, and the locale it is for.
@@ -125,20 +148,21 @@ class Carded:
 class Ended:
     """The turn is over. `outcome` None where nothing was explained; tokens count every request of the turn.
 
-    `finish_reason` is "content_filter" where screening ended the reply; `held` is the risk for which it did.
+    `finish_reason` is "content_filter" where screening ended the reply; `held` is the risk for which it did. It is
+    "tool_calls" after a `Called`: the client makes the calls and comes back with what they gave.
     """
 
     outcome: Outcome | None
     reasoning: str
     reply: str
-    finish_reason: Literal["stop", "length", "content_filter"]
+    finish_reason: Literal["stop", "length", "content_filter", "tool_calls"]
     model: str
     n_prompt_tokens: int = 0
     n_completion_tokens: int = 0
     held: str = ""
 
 
-Event = Staged | Sensed | Observed | Reasoned | Said | Carded | Ended
+Event = Staged | Sensed | Observed | Reasoned | Said | Called | Carded | Ended
 
 
 class Turns(Protocol):

@@ -27,7 +27,7 @@ from affectgpt.readers import AgentOptions, FaceOptions, SpeechOptions
 from affectgpt.records import Completion, Outcome, Sampling
 from affectgpt.safety import Finding, Screen, gravest, help_card, replacement
 from serve.composing import LoopGuard, ThoughtFilter, conclusion, key_observations, reply_prompt, setting_note
-from serve.events import Carded, Ended, Event, Observed, Reasoned, Said, Sensed, Staged, TurnRequest
+from serve.events import Called, Carded, Ended, Event, Observed, Reasoned, Said, Sensed, Staged, TurnRequest
 from serve.gating import ReplyGate
 from serve.naming import named, nameless, naming
 from serve.perceiver import Perceiver
@@ -40,7 +40,7 @@ __all__ = ["Crew", "TooManyTurns", "TurnService", "clip_and_words"]
 WITHHELD: Final = "The model's interpretation was held back by the safety screen."
 
 _T = TypeVar("_T")
-FinishReason = Literal["stop", "length", "content_filter"]
+FinishReason = Literal["stop", "length", "content_filter", "tool_calls"]
 _FINISHES: Final[dict[str, FinishReason]] = {"length": "length", "content_filter": "content_filter"}
 
 
@@ -215,9 +215,12 @@ class TurnService:
             yield Said(note)
         prompt = reply_prompt(self._prompts, request.messages, course.outcome, self._settings.context_tokens)
         gate, thought, loop = ReplyGate(self.crew.screen), ThoughtFilter(), LoopGuard()
-        n_pieces = 0
-        async with aclosing(self.crew.replier.write(prompt, request.sampling)) as pieces:
+        n_pieces, called = 0, None
+        async with aclosing(self.crew.replier.write(prompt, request.sampling, request.tools)) as pieces:
             async for piece in pieces:
+                if isinstance(piece, Called):
+                    called = piece
+                    continue
                 if isinstance(piece, Completion):
                     n_pieces = 0
                     course.count(piece)
@@ -235,6 +238,9 @@ class TurnService:
         if gate.held is not None:
             course.finish, course.held = "content_filter", gate.held.risk
             yield Said(replacement(request.locale))
+        elif called is not None:
+            course.finish = "tool_calls"
+            yield called
 
     def _stopped(self, course: _Course, finding: Finding) -> Carded:
         course.is_over, course.finish = True, "content_filter"

@@ -41,12 +41,16 @@ class UpstreamError(EngineError):
 
 @dataclass(frozen=True, slots=True)
 class Delta:
-    """What one chunk of a stream adds. `n_tokens` counts the prompt's and the answer's, where the chunk says so."""
+    """What one chunk of a stream adds. `n_tokens` counts the prompt's and the answer's, where the chunk says so.
+
+    `calls` are pieces of tool calls: those of one `index` belong together, their arguments joined.
+    """
 
     content: str = ""
     reasoning: str = ""
     finish_reason: str | None = None
     n_tokens: tuple[int, int] | None = None
+    calls: tuple[Mapping[str, Any], ...] = ()
 
 
 def read_chunk(chunk: Mapping[str, Any]) -> Delta:
@@ -57,7 +61,8 @@ def read_chunk(chunk: Mapping[str, Any]) -> Delta:
         return Delta(n_tokens=n_tokens)
     delta = choices[0].get("delta") or {}
     thought = delta.get("reasoning") or delta.get("reasoning_content") or ""
-    return Delta(delta.get("content") or "", thought, choices[0].get("finish_reason"), n_tokens)
+    calls = tuple(piece for piece in delta.get("tool_calls") or () if isinstance(piece, dict))
+    return Delta(delta.get("content") or "", thought, choices[0].get("finish_reason"), n_tokens, calls)
 
 
 def key_for(base_url: str, given: str | None, env: Mapping[str, str] = os.environ) -> str | None:

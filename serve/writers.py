@@ -16,6 +16,8 @@ from affectgpt.engines.chat_form import chat_request, is_about_format
 from affectgpt.engines.engine import Engine, check_soft, stamp, takes_soft
 from affectgpt.jobs import Stopped
 from affectgpt.records import Completion, Prompt, Sampling
+from serve.calling import Calls, asked_with
+from serve.events import Called, Tools
 from serve.upstream import Upstream, UpstreamError, read_chunk
 
 __all__ = ["LocalWriter", "UpstreamWriter", "Writer"]
@@ -25,9 +27,13 @@ class Writer(Protocol):
     """One model. `model` is the name in its stamps."""
 
     model: str
+    calls_tools: bool
+    """Whether it can have a client's tools called."""
 
-    def write(self, prompt: Prompt, sampling: Sampling) -> AsyncGenerator[str | Completion, None]:
-        """Pieces of one answer, its Completion last; closing the generator stops the model.
+    def write(
+        self, prompt: Prompt, sampling: Sampling, tools: Tools | None = None
+    ) -> AsyncGenerator[str | Called | Completion, None]:
+        """Pieces of one answer, then what it has called, if anything, its Completion last; closing stops the model.
 
         Raises:
             EngineError: the model failed.
@@ -40,14 +46,18 @@ class Writer(Protocol):
 
 
 class LocalWriter:
-    """An engine of this process. `threads` run its streams."""
+    """An engine of this process. `threads` run its streams. It answers without calling any tool."""
+
+    calls_tools = False
 
     def __init__(self, engine: Engine, threads: Executor | None = None) -> None:
         self.model = engine.model
         self._engine = engine
         self._threads = threads
 
-    async def write(self, prompt: Prompt, sampling: Sampling) -> AsyncGenerator[str | Completion, None]:
+    async def write(
+        self, prompt: Prompt, sampling: Sampling, tools: Tools | None = None
+    ) -> AsyncGenerator[str | Called | Completion, None]:
         """See `Writer.write`."""
         loop, stop = asyncio.get_running_loop(), threading.Event()
         pieces: asyncio.Queue[str | Completion | BaseException] = asyncio.Queue()
@@ -122,6 +132,7 @@ class UpstreamWriter:
     """
 
     name = "http"
+    calls_tools = True
 
     def __init__(self, upstream: Upstream, model: str, *, continues: bool = False) -> None:
         self.model = model
@@ -129,18 +140,27 @@ class UpstreamWriter:
         self.upstream = upstream
         self._takes_schema = True
 
-    async def write(self, prompt: Prompt, sampling: Sampling) -> AsyncGenerator[str | Completion, None]:
+    async def write(
+        self, prompt: Prompt, sampling: Sampling, tools: Tools | None = None
+    ) -> AsyncGenerator[str | Called | Completion, None]:
         """See `Writer.write`."""
-        text, thought, reason, n_tokens = "", "", "stop", (0, 0)
-        body = {**self.body(prompt, sampling), "stream": True, "stream_options": {"include_usage": True}}
+        text, thought, reason, n_tokens, calls = "", "", "stop", (0, 0), Calls()
+        body = {
+            **asked_with(self.body(prompt, sampling), tools),
+            "stream": True,
+            "stream_options": {"include_usage": True},
+        }
         async with self.upstream.stream(body) as chunks:
             async for chunk in chunks:
                 piece = read_chunk(chunk)
                 n_tokens, reason = piece.n_tokens or n_tokens, piece.finish_reason or reason
                 thought += piece.reasoning
+                calls.push(piece.calls)
                 if piece.content:
                     text += piece.content
                     yield piece.content
+        if tools is not None and (called := calls.whole()) is not None:
+            yield called
         yield stamp(self, prompt, text, n_tokens, reason, thought)
 
     async def complete(self, prompt: Prompt, sampling: Sampling) -> Completion:

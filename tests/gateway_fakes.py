@@ -285,8 +285,8 @@ class _Behind(BaseHTTPRequestHandler):
             for word in [] if self.server.is_mute else self.server.words:
                 self._event({**head, "choices": [{"index": 0, "delta": {"content": word}, "finish_reason": None}]})
                 time.sleep(self.server.pause_s)
-            for call in self.server.tool_calls or ():
-                delta = {"tool_calls": [{"index": 0, **call}]}
+            for i, call in enumerate(self.server.tool_calls or ()):
+                delta = {"tool_calls": [{"index": i, **call}]}
                 self._event({**head, "choices": [{"index": 0, "delta": delta, "finish_reason": None}]})
             if self.server.is_mute:
                 return

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 import uuid
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
@@ -20,12 +20,13 @@ from serve.api.openai_form import ApiError, ChatRequest, read_chat
 from serve.api.passthrough import pass_on
 from serve.api.relay import Relay, unless_left
 from serve.api.samples import CHAT_REQUEST, CHAT_RESPONSE
-from serve.events import Attachment, Carded, Ended, Event, Reasoned, Said
+from serve.api.tool_form import read_tools
+from serve.events import Attachment, Called, Carded, Ended, Event, Reasoned, Said
 
 __all__ = ["chat_router"]
 
 PING_S: Final = 10
-_NOT_FOR_TURNS: Final = ("tools", "functions", "logprobs", "audio")
+_NOT_FOR_TURNS: Final = ("functions", "logprobs", "audio")
 
 
 @dataclass(slots=True)
@@ -39,14 +40,18 @@ class _Answer:
     content: str = ""
     reasoning: str = ""
     card: dict[str, str] | None = None
+    calls: tuple[Mapping[str, Any], ...] = ()
     taken: list[Attachment] = field(default_factory=list)
 
-    def delta(self, event: Event) -> dict[str, str] | None:
+    def delta(self, event: Event) -> dict[str, Any] | None:
         """What an event adds to the message, or None."""
         if isinstance(event, Reasoned) and event.text:
             self.reasoning += event.text
             # vLLM renamed the field, and clients read the one or the other.
             return {"reasoning": event.text, "reasoning_content": event.text}
+        if isinstance(event, Called):
+            self.calls = event.calls
+            return {"tool_calls": [{"index": i, **call} for i, call in enumerate(event.calls)]}
         text = ""
         if isinstance(event, Said):
             text = event.text
@@ -58,17 +63,19 @@ class _Answer:
 
     def whole(self, ended: Ended) -> dict[str, Any]:
         """The chat completion."""
-        message = {
+        message: dict[str, Any] = {
             "role": "assistant",
-            "content": self.content,
+            "content": self.content if self.content or not self.calls else None,
             "reasoning": self.reasoning,
             "reasoning_content": self.reasoning,
             "refusal": None,
         }
+        if self.calls:
+            message["tool_calls"] = list(self.calls)
         choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": ended.finish_reason}
         return {**self._head("chat.completion"), "choices": [choice], "usage": _usage(ended), **self._extras(ended)}
 
-    def chunk(self, delta: dict[str, str]) -> dict[str, Any]:
+    def chunk(self, delta: dict[str, Any]) -> dict[str, Any]:
         """A chunk in the middle."""
         card = {"card": self.card} if self.card and "content" in delta and not self.reasoning else {}
         return {**self._piece(delta, None), **card}
@@ -81,7 +88,7 @@ class _Answer:
         """The chunk after the last, where usage was asked for."""
         return {**self._head("chat.completion.chunk"), "choices": [], "usage": _usage(ended)}
 
-    def _piece(self, delta: dict[str, str], finish_reason: str | None) -> dict[str, Any]:
+    def _piece(self, delta: dict[str, Any], finish_reason: str | None) -> dict[str, Any]:
         choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish_reason}
         usage = {"usage": None} if self.chat.has_usage else {}
         return {**self._head("chat.completion.chunk"), "choices": [choice], **usage}
@@ -121,6 +128,7 @@ def chat_router(doors: Doors) -> APIRouter:
         """OpenAI's chat completions. Model `affectgpt` is a whole turn; others that /v1/models lists are passed on.
 
         `message.reasoning` holds the three parts (key observations, interpretation, conclusion), `content` the reply.
+        `tools` are offered to the writer of the reply, where a server behind writes it.
         """
         body = await read_json(request, doors.settings.max_inline_bytes)
         if isinstance(body, dict) and isinstance(body.get("model"), str) and body["model"] not in ("", MODEL):
@@ -160,7 +168,10 @@ def _check(chat: ChatRequest) -> None:
 
 def _turn(doors: Doors, chat: ChatRequest) -> Any:
     sampling = replace(chat.sampling, max_tokens=chat.max_tokens or doors.settings.reply_tokens)
-    return turn_request(doors.settings, chat.messages, chat.wishes, sampling)
+    tools = read_tools(chat, can_call=doors.turns.crew.replier.calls_tools)
+    # Words were explained before their tools were called; a clip, whose reading is at hand, is explained again.
+    wishes = replace(chat.wishes, is_explained=False) if chat.after else chat.wishes
+    return replace(turn_request(doors.settings, chat.messages, wishes, sampling), tools=tools)
 
 
 def _arriving(doors: Doors, chat: ChatRequest) -> list[Callable[[], Awaitable[Attachment]]]:

@@ -71,11 +71,15 @@ class TurnWishes:
 
 @dataclass(frozen=True, slots=True)
 class ChatRequest:
-    """A chat completion that was asked for. `media` came with the last message. `body` is the request as it came."""
+    """A chat completion that was asked for. `messages` end with the user's last, with which `media` came.
+
+    `after` are those that followed it, as they came: calls of tools, and what they gave. `body` is the whole request.
+    """
 
     model: str
     messages: tuple[Message, ...]
     media: tuple[MediaPart, ...] = ()
+    after: tuple[Mapping[str, Any], ...] = ()
     is_streamed: bool = False
     has_usage: bool = False
     max_tokens: int | None = None
@@ -99,12 +103,16 @@ def read_chat(body: object) -> ChatRequest:
     if not 0 < len(listed) <= MOST_MESSAGES:
         raise ApiError(f"{len(listed)} messages", f"send 1 to {MOST_MESSAGES}", param="messages")
     read = [_message(row, f"messages[{i}]") for i, row in enumerate(listed)]
+    n_said = _n_said(listed)
+    # Of earlier turns what was said stays: calls, and what they gave, were for the answers that followed.
+    said = [message for row, (message, _) in zip(listed[:n_said], read, strict=False) if not _is_of_tools(row)]
     limit = body.get("max_completion_tokens") or body.get("max_tokens")
     options = _field(body, "stream_options", dict, {}) or {}
     return ChatRequest(
         model=model,
-        messages=tuple(message for message, _ in read),
-        media=read[-1][1],
+        messages=tuple(said),
+        media=read[n_said - 1][1],
+        after=tuple(listed[n_said:]),
         is_streamed=bool(_field(body, "stream", bool, False)),
         has_usage=bool(options.get("include_usage")),
         max_tokens=None if limit is None else int(_number(body, "max_tokens", limit, 1, 1_000_000)),
@@ -112,6 +120,19 @@ def read_chat(body: object) -> ChatRequest:
         wishes=read_wishes(body),
         body=body,
     )
+
+
+def _n_said(listed: Sequence[Mapping[str, Any]]) -> int:
+    """How many messages there are up to the user's last, where only tools followed it; else all."""
+    n = len(listed)
+    while n and _is_of_tools(listed[n - 1]):
+        n -= 1
+    return n if n and listed[n - 1].get("role") == "user" else len(listed)
+
+
+def _is_of_tools(row: Mapping[str, Any]) -> bool:
+    """Whether a message calls tools and says nothing, or is what one gave."""
+    return row.get("role") in ("tool", "function") or bool(row.get("tool_calls") and not row.get("content"))
 
 
 def read_wishes(fields: Mapping[str, Any]) -> TurnWishes:

@@ -50,6 +50,9 @@ async def pass_on(doors: Doors, request: Request, body: Document) -> Response:
     screen = doors.turns.crew.screen
     finding = gravest(await asyncio.to_thread(screen.user, _last_words(body)))
     asked = {name: value for name, value in body.items() if name not in _OWN}
+    if not asked.get("tools"):
+        # Clients send an empty list where nothing is offered, and vLLM refuses it.
+        asked = {name: value for name, value in asked.items() if name not in ("tools", "tool_choice")}
     asked["messages"] = [_unmarked(message) for message in body["messages"]]
     if finding is not None and finding.level != "note":
         doors.observer.count_screened("user", finding.risk)

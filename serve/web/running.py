@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from affectgpt.errors import AffectError, InputError
 from affectgpt.records import Moment, Observation
-from serve.events import Carded, Ended, Event, Observed, Reasoned, Said, Sensed, Staged, TurnRequest, Turns
+from serve.events import Called, Carded, Ended, Event, Observed, Reasoned, Said, Sensed, Staged, TurnRequest, Turns
 from serve.store import Answered, Store
 from serve.web.shelf import Shelf
 from serve.web.texts import say
@@ -75,6 +75,8 @@ class Rehearsal:
             return replace(self, reply=self.reply + event.text)
         if isinstance(event, Carded):
             return replace(self, card=event.markdown)
+        if isinstance(event, Called):
+            return self  # the page offers no tools
         return replace(self, ended=event, reasoning=event.reasoning, reply=event.reply, step=self.step + 1)
 
 
