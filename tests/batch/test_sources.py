@@ -147,6 +147,9 @@ def test_the_columns_may_have_other_names(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("Utterance,Video_File,Dialogue\nhello,a.mp4,7\n")
     rows = items(read(tmp_path / "a.csv", columns={"transcript": "Utterance", "media": "Video_File", "id": "Dialogue"}))
     assert rows == [Item("7", 1, f"{tmp_path}/a.mp4", None, "hello")]
+    (fault,) = read(tmp_path / "a.csv", columns={"media": "Video_Flie", "transcript": "Words"})
+    assert isinstance(fault, BadItem)
+    assert "no column 'Video_Flie'; its columns are Utterance, Video_File, Dialogue" in fault.reason
     with pytest.raises(OptionError, match="colour"):
         read(tmp_path / "a.csv", columns={"colour": "x"})
 
@@ -238,7 +241,7 @@ def test_what_is_not_there_or_empty_is_told(tmp_path: Path) -> None:
             read(where)
     (tmp_path / "empty").mkdir()
     with pytest.raises(InputError, match="no media"):
-        list(open_source(str(tmp_path / "empty")).iterate())
+        open_source(str(tmp_path / "empty"))
     with pytest.raises(OptionError, match="excel"):
         SourceOptions(form="excel")  # type: ignore[arg-type]
     with pytest.raises(InputError, match="state"):
@@ -285,7 +288,7 @@ def test_a_bad_row_of_a_table_is_told_of(tmp_path: Path) -> None:
     for header in ("", "a,a\n1,2\n", " , \n"):
         (tmp_path / "h.csv").write_text(header)
         with pytest.raises(InputError, match="header"):
-            list(open_source(str(tmp_path / "h.csv")).iterate())
+            open_source(str(tmp_path / "h.csv"))
 
 
 def test_a_damaged_part_of_a_table_costs_its_rows_alone(tmp_path: Path) -> None:
@@ -302,7 +305,7 @@ def test_a_damaged_part_of_a_table_costs_its_rows_alone(tmp_path: Path) -> None:
     assert [r.number for r in found if isinstance(r, BadItem)] == list(range(11, 21))
     path.write_bytes(data[: len(data) // 2])
     with pytest.raises(InputError, match="Parquet"):
-        list(open_source(str(path)).iterate())
+        open_source(str(path))
 
 
 def test_a_packed_list_that_breaks_off_gives_what_it_holds_and_says_so(tmp_path: Path) -> None:

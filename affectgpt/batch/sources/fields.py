@@ -71,9 +71,19 @@ class Fields:
         extra = {str(name): plain(value) for name, value in row.items() if name not in used and isinstance(name, str)}
         id = str(plain(found["id"])) if "id" in found else None
         try:
+            if not found.keys() & {"media", "transcript", "transcript_file"}:
+                raise InputError("neither a medium nor a transcript", self._hint(row))
             return self._item(number, id, found, extra)
         except InputError as error:
             return BadItem(number, id, str(error), extra)
+
+    def _hint(self, row: Mapping[str, object]) -> str:
+        """What to do about a row in which nothing is found to explain."""
+        if absent := [name for name in self.columns.values() if name not in row]:
+            return f"there is no column {absent[0]!r}; its columns are {', '.join(map(str, row))}"[:500]
+        return (
+            f"fill one of {', '.join([*COLUMNS['media'][:5], *COLUMNS['transcript']])}, or say which columns those are"
+        )
 
     def _item(self, number: int, id: str | None, found: dict[str, object], extra: dict[str, object]) -> Item:
         media, content = self._medium(found.get("media"))
@@ -86,7 +96,7 @@ class Fields:
         if "transcript_file" in wishes:
             wishes["transcript_file"] = self._local(str(wishes["transcript_file"]))
         if media is None and transcript is None and "transcript_file" not in wishes:
-            raise InputError("neither a medium nor a transcript", f"fill one of {', '.join(COLUMNS['media'][:5])}")
+            raise InputError("neither a medium nor a transcript", "give the medium's path or its bytes")
         name = found["media"] if isinstance(found.get("media"), str) else media
         own = id if id is not None else (str(name) if name and content is None else f"row-{number}")
         return Item(own, number, media, content, transcript, wishes, extra)

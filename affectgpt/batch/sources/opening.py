@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Literal, Protocol, get_args
 
@@ -125,10 +125,18 @@ def open_source(where: str, options: SourceOptions | None = None) -> Source:
         InputError: there is nothing there, or it cannot be opened. OptionError: options that are no such.
         MissingDependency: no package at hand opens it.
     """
-    options = options or SourceOptions()
-    place = open_place(where)
     if not where.strip():
         raise OptionError("no source is named", "name a folder, a list, or a pattern in quotation marks")
+    source = _open(where, options or SourceOptions())
+    rows = source.iterate()
+    next(rows, None)  # what cannot be read at all is told before any model loads
+    if isinstance(rows, Generator):
+        rows.close()
+    return source
+
+
+def _open(where: str, options: SourceOptions) -> Source:
+    place = open_place(where)
     if place.is_folder():
         return _open_folder(where, place, options)
     if not place.is_file() and _PATTERN.search(where):
