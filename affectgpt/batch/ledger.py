@@ -63,7 +63,9 @@ class Shelf(Protocol):
 
 
 class FileLedger:
-    """A `Ledger` over a journal and a shelf. One process at a time; not for several threads.
+    """A `Ledger` over a journal and a shelf, for one process at a time.
+
+    One thread appends and closes; `done` and the counts may be asked from any other meanwhile.
 
     Raises:
         OptionError: the journal cannot be written, is being written, or journal or shelf hold something else.

@@ -137,6 +137,26 @@ def test_an_empty_job_leaves_an_empty_output(opened: Opened) -> None:
     assert kept(opened()) == {}
 
 
+def test_rows_may_be_asked_for_while_others_are_kept(tmp_path: Path) -> None:
+    ledger = open_ledger(tmp_path / "rows", journal_rows=20)
+    there: list[str] = []
+
+    def keep() -> None:
+        for n in range(100):
+            ledger.append([row(f"a{n}", n)])
+            there.append(f"a{n}")
+
+    writer = threading.Thread(target=keep)
+    writer.start()
+    while writer.is_alive():
+        for id in tuple(there):
+            assert ledger.done(id) is not None
+        assert ledger.done("b") is None
+    writer.join()
+    assert (ledger.n_ok, len(there)) == (100, 100)
+    ledger.close()
+
+
 # ---------------------------------------------------------------- forms
 
 
