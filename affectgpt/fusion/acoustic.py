@@ -154,9 +154,11 @@ def spoken_frames(track: VoiceTrack) -> NDArray[np.bool_]:
     for span in track.speech:
         inside[np.searchsorted(times_s, span.start_s) : np.searchsorted(times_s, span.end_s, "right")] = True
     if not inside.any():
-        for time_s in times_s[np.isfinite(track.f0_hz)]:
-            near = np.searchsorted(times_s, [time_s - _AROUND_S, time_s + _AROUND_S])
-            inside[near[0] : near[1]] = True
+        voiced_s = times_s[np.isfinite(track.f0_hz)]
+        edges = np.zeros(len(times_s) + 1, np.intp)
+        np.add.at(edges, np.searchsorted(times_s, voiced_s - _AROUND_S), 1)
+        np.add.at(edges, np.searchsorted(times_s, voiced_s + _AROUND_S), -1)
+        inside = np.cumsum(edges)[:-1] > 0
     return inside
 
 

@@ -100,10 +100,9 @@ class SoundEncoder:
         group_hop = _HOP * self._n_pooled
         core = max(self._span.core // group_hop, 1) * group_hop
         # Groups of tokens begin at the core's start, so that windows change nothing about which are averaged.
+        listened = _Listened(signals.voice)
         for window in cut_windows(signals.open_sound(), core, self._span.margin // _HOP * _HOP):
-            states = self._states(window)
-            begins = window.core_from + np.arange(len(states)) * _HOP
-            yield self._pooled(states, begins, window, signals.voice)
+            yield self._pooled(self._states(window), window, listened)
 
     def _states(self, window: Window) -> Floats:
         """The states (T, D) of the window's core; at least one, however little sound it holds."""
@@ -118,9 +117,9 @@ class SoundEncoder:
         kept: Floats = states[first : first + n_core].float().cpu().numpy()
         return kept if len(kept) else states[-1:].float().cpu().numpy()
 
-    def _pooled(self, states: Floats, begins: NDArray[np.intp], window: Window, track: VoiceTrack | None) -> Features:
-        start_s = window.start_s + begins / RATE_HZ
-        heard = _heard(track, start_s + _HOP / RATE_HZ / 2)
+    def _pooled(self, states: Floats, window: Window, listened: _Listened) -> Features:
+        start_s = window.start_s + (window.core_from + np.arange(len(states)) * _HOP) / RATE_HZ
+        heard = listened.heard(start_s + _HOP / RATE_HZ / 2)
         group = np.arange(len(states)) // self._n_pooled
         n_tokens = int(group[-1]) + 1
         counts = np.bincount(group[heard], minlength=n_tokens)
@@ -134,12 +133,19 @@ class SoundEncoder:
         )
 
 
-def _heard(track: VoiceTrack | None, times_s: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """Whether there is a voice (T,) at each time: everywhere, where nobody listened for it."""
-    if track is None or not len(track.times_s):
-        return np.ones(len(times_s), bool)
-    at = np.clip(np.searchsorted(track.times_s, times_s), 0, len(track.times_s) - 1)
-    return spoken_frames(track)[at]
+class _Listened:
+    """Where a voice track has a voice; everywhere, where nobody listened for one."""
+
+    def __init__(self, track: VoiceTrack | None) -> None:
+        self._times_s = np.zeros(0) if track is None else track.times_s
+        self._spoken = np.zeros(0, bool) if track is None else spoken_frames(track)
+
+    def heard(self, times_s: NDArray[np.float64]) -> NDArray[np.bool_]:
+        """Whether there is a voice (T,) at each time."""
+        if not len(self._times_s):
+            return np.ones(len(times_s), bool)
+        at = np.clip(np.searchsorted(self._times_s, times_s), 0, len(self._times_s) - 1)
+        return np.asarray(self._spoken[at], np.bool_)
 
 
 def _kind(model_type: str, place: str | Path) -> Any:
