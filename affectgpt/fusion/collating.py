@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,7 +15,7 @@ from affectgpt.fusion.config import FusionConfig
 from affectgpt.fusion.features import Features
 from affectgpt.records import Modality
 
-__all__ = ["collate"]
+__all__ = ["collate", "reliability_over"]
 
 Reliability = Mapping[Modality, ArrayLike]
 
@@ -53,6 +53,20 @@ def collate(
         ]
         batches[modality] = _stack(rows)
     return batches
+
+
+def reliability_over(
+    features: Features, stretches: Iterable[tuple[float, float, float]], otherwise: float = 1.0
+) -> NDArray[np.float32]:
+    """Reliability (T,) of every step, for `collate`, from (start_s, end_s, reliability) of stretches of the clip.
+
+    A step takes that of the stretch in which its middle lies, the later one where two overlap; `otherwise` in none.
+    """
+    middle_s = features.times_s.mean(axis=1)
+    trusted = np.full(len(features), otherwise, np.float32)
+    for start_s, end_s, sure in stretches:
+        trusted[(middle_s >= start_s) & (middle_s < end_s)] = sure
+    return trusted
 
 
 def _check(modality: Modality, features: Features, config: FusionConfig) -> None:

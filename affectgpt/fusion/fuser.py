@@ -191,13 +191,18 @@ class _Moments:
         self.squares += (tokens**2).sum(0)
 
 
+class _TokenNorm(nn.RMSNorm):
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x.to(self.weight.dtype))  # under autocast x is of half precision, and the norm is not
+
+
 class _Projector(nn.Sequential):
     """Linear into the LLM's width; then, where asked for, a norm whose gain starts at `token_rms`."""
 
     def __init__(self, width: int, config: FusionConfig) -> None:
         layers: list[nn.Module] = [nn.Linear(width, config.llm_width)]
         if config.token_rms is not None:
-            norm = nn.RMSNorm(config.llm_width, eps=1e-6)
+            norm = _TokenNorm(config.llm_width, eps=1e-6)
             nn.init.constant_(norm.weight, config.token_rms)
             layers.append(norm)
         super().__init__(*layers)

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 import torch
 from fusion_batches import FACE, FACE_WIDTH, VOICE, config, features
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from affectgpt.errors import InputError, ModelError
 from affectgpt.fusion.batches import FeatureBatch
-from affectgpt.fusion.collating import collate
+from affectgpt.fusion.collating import collate, reliability_over
 from affectgpt.fusion.features import Features
 from affectgpt.records import Modality
 
@@ -57,6 +57,7 @@ def test_a_photograph_stands_in_the_middle() -> None:
     assert collate([{FACE: still}], config())[FACE].position.tolist() == [[0.5]]
 
 
+@settings(max_examples=40, deadline=None)
 @given(n=st.integers(1, 400), lost=st.sets(st.integers(0, 399), max_size=300), seed=st.integers(0, 5))
 def test_long_clips_are_averaged_over_valid_steps_alone(n: int, lost: set[int], seed: int) -> None:
     clip = holes(features(FACE, n, seed), [i for i in lost if i < n])
@@ -125,3 +126,19 @@ def test_a_batch_whose_shapes_do_not_go_together_is_refused(shapes: tuple[tuple[
 def test_a_mask_that_is_not_bool_is_refused() -> None:
     with pytest.raises(InputError, match="bool"):
         FeatureBatch.of(torch.zeros(2, 3, 4), valid=torch.ones(2, 3))
+
+
+def test_reliability_of_stretches_reaches_the_steps_within() -> None:
+    clip = features(FACE, 8, duration_s=4.0)
+    told = reliability_over(clip, [(0.0, 1.0, 0.2), (1.0, 2.0, 0.6), (1.5, 2.0, 0.8)], otherwise=0.5)
+    assert told.tolist() == pytest.approx([0.2, 0.2, 0.6, 0.8, 0.5, 0.5, 0.5, 0.5])
+    made = collate([{FACE: clip}], config(), [{FACE: told}])
+    assert made[FACE].reliability[0].tolist() == pytest.approx(told.tolist())
+
+
+def test_hours_of_sound_take_the_room_of_a_short_clip() -> None:
+    hours = features(VOICE, 540_000, duration_s=3 * 3600.0)
+    made = collate([{VOICE: hours}, {VOICE: features(VOICE, 10)}], config())[VOICE]
+    assert made.tokens.shape == (2, 32, 10)
+    np.testing.assert_allclose(made.tokens[0].mean(0), hours.tokens.mean(0), atol=1e-4)
+    assert float(made.position[0, -1]) == pytest.approx(1 - 0.5 / 32, abs=1e-3)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from typing import Any, get_args
+from typing import Any, cast, get_args
 
 import pytest
 import torch
@@ -128,6 +129,17 @@ def test_everything_missing_is_nothing_present_and_still_finite(kind: dict[str, 
 
 
 @every_kind
+def test_a_photograph_and_a_clip_shorter_than_the_windows_give_their_tokens(kind: dict[str, Any]) -> None:
+    for n_steps in (1, 2):
+        made = fuser(**kind)({FACE: batch(6, n_steps=n_steps)})
+        assert made.present["face"].all()
+        assert all(bool(t.isfinite().all()) for t in made.tokens.values())
+        assert made.tokens[FUSED].shape == (4, 3, LLM_WIDTH)  # more tokens than there are steps
+        other = fuser(**kind)({FACE: batch(6, n_steps=n_steps, seed=4)})
+        assert not torch.allclose(made.tokens["face"], other.tokens["face"])
+
+
+@every_kind
 def test_every_parameter_learns(kind: dict[str, Any]) -> None:
     model = fuser(**kind)
     given = batches()
@@ -244,6 +256,34 @@ def test_what_does_not_fit_is_refused(
 ) -> None:
     with pytest.raises(error):
         fuser()(given())
+
+
+@every_kind
+def test_bfloat16_autocast_trains_and_comes_near_float32(kind: dict[str, Any]) -> None:
+    model = fuser(**kind, token_rms=0.1)
+    exact = model(batches())
+    with torch.autocast("cpu", torch.bfloat16):
+        near = model(batches())
+    for name, tokens in exact.tokens.items():
+        torch.testing.assert_close(near.tokens[name].float(), tokens, rtol=0.1, atol=0.02)
+    torch.stack([t.float().square().mean() for t in near.tokens.values()]).sum().backward()
+    assert all(bool(p.grad.isfinite().all()) for p in model.parameters() if p.grad is not None)
+
+
+@every_kind
+def test_threads_do_not_disturb_each_other(kind: dict[str, Any]) -> None:
+    model = fuser(**kind)
+    given = [batches(seed=seed) for seed in range(6)]
+    with torch.inference_mode():
+        alone = [model(one) for one in given]
+
+    def ask(one: dict[Modality, FeatureBatch]) -> SoftTokens:
+        with torch.inference_mode():
+            return cast(SoftTokens, model(one))
+
+    with ThreadPoolExecutor(6) as pool:
+        for expected, made in zip(alone * 4, pool.map(ask, given * 4), strict=True):
+            equal(expected, made)
 
 
 # ------------------------------------------------------------------ AffectGPT's own sizes and sums
