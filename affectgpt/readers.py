@@ -11,7 +11,7 @@ from affectgpt.errors import ModelError, OptionError
 from affectgpt.records import Decider, Modality, Sampling
 
 if TYPE_CHECKING:
-    from affectgpt.engines.engine import Engine
+    from affectgpt.engines.engine import Named
     from affectgpt.fusion.features import Encoder
     from affectgpt.fusion.soft_reader import SoftReader
     from affectgpt.perceive.face import FaceReader
@@ -206,7 +206,7 @@ def open_encoder(name: str) -> Encoder:
     raise ModelError(f"no encoder {name!r}", "use a fusion folder that this version of affectgpt made")
 
 
-def open_soft_reader(folder: Path, engine: Engine) -> SoftReader:
+def open_soft_reader(folder: Path, engine: Named) -> SoftReader:
     """The reader of soft tokens for an engine, out of a fusion folder.
 
     Raises:

@@ -14,15 +14,18 @@ from pydantic import SecretStr
 from affectgpt.agent import AffectAgent, Progress, quiet
 from affectgpt.agent import Parts as AgentParts
 from affectgpt.appraise.panel import Panel
+from affectgpt.engines.adapter import read_manifest, shipped
 from affectgpt.engines.echo import EchoEngine
-from affectgpt.engines.embedded import cache_root
+from affectgpt.engines.embedded import MODEL_ID, cache_root
 from affectgpt.engines.engine import Engine, EngineOptions, open_engine
 from affectgpt.errors import AffectError, EngineError, EngineUnreachable, OptionError
+from affectgpt.fusion.soft_reader import find_fusion, lora_folder
 from affectgpt.perceive.whisper import find_whisper, open_whisper
 from affectgpt.readers import AgentOptions, SpeechOptions
 from affectgpt.safety import Screen
 from affectgpt.workers import Limits, MediaCache, WorkerPool
 from serve.appraising import OneThread
+from serve.fusing import open_fusion
 from serve.incoming.intake import FolderIntake, Intake
 from serve.incoming.remote import Remote
 from serve.incoming.uploads import UploadLimits, Uploads
@@ -102,7 +105,9 @@ def open_parts(settings: ServeSettings, progress: Progress = quiet) -> Parts:
         if (tracing := open_tracing(local_only=settings.local_only)) is not None:
             closing.append(tracing.close)
         progress("model", None)
+        folder = find_fusion(settings.fusion) if settings.fusion else None
         explainer, replier, upstream = _open_writers(settings, progress, closing, upkeep)
+        fusion = open_fusion(folder, settings, explainer) if folder else None
         progress("model", 1.0)
         store = open_store(
             "" if settings.database in (None, "memory") else str(settings.database),
@@ -120,7 +125,7 @@ def open_parts(settings: ServeSettings, progress: Progress = quiet) -> Parts:
         raise
     appraiser = OneThread(Panel(settings.permissive))
     closing.append(appraiser.close)
-    crew = Crew(explainer, replier, perception, Screen(), appraiser)
+    crew = Crew(explainer, replier, perception, Screen(), appraiser, fusion)
     heard_by = recogniser.name if recogniser else None
     return Parts(crew, uploads, upstream, store, heard_by, tracing, closing, [*upkeep, store.keep_swept])
 
@@ -152,6 +157,9 @@ def _launch(settings: ServeSettings, progress: Progress, closing: list[Ending], 
     from serve.launching.launch import ModelServer
 
     adapters = {"default": None, "none": ()}.get(settings.adapter, (Path(settings.adapter),))
+    lora = lora_folder(settings.fusion) if settings.fusion else None
+    if lora:
+        adapters = (*(_own_adapter(settings) if adapters is None else adapters), lora)
     server = ModelServer(
         command_for(LaunchOptions(model=settings.model, adapters=adapters)),
         tell=lambda stage, seconds: progress("model", None, f"{stage}, {seconds:.0f} s"),
@@ -160,8 +168,15 @@ def _launch(settings: ServeSettings, progress: Progress, closing: list[Ending], 
     closing.append(keeper.stop)
     server.start()
     upkeep.append(keeper.keep)
-    names = {"model": server.base, "adapter": next(iter(server.adapters), "none")}
+    beside = read_manifest(lora).id if lora else None
+    names = {"model": server.base, "adapter": next((name for name in server.adapters if name != beside), "none")}
     return settings.model_copy(update={"base_url": server.base_url, "api_key": SecretStr(server.key), **names})
+
+
+def _own_adapter(settings: ServeSettings) -> tuple[Path, ...]:
+    """What `default` stands for: the shipped adapter, with the embedded model."""
+    own = shipped() if settings.model in (None, MODEL_ID) else None
+    return (own,) if own else ()
 
 
 def _open_upstream(settings: ServeSettings, base_url: str) -> tuple[Upstream, UpstreamWriter, UpstreamWriter]:
@@ -169,7 +184,8 @@ def _open_upstream(settings: ServeSettings, base_url: str) -> tuple[Upstream, Up
     listed = list_models(base_url, key)
     model, adapter, is_vllm = choose_models(listed, settings)
     upstream = Upstream(base_url, key, timeout_s=settings.timeout_s, is_kept=settings.launch)
-    return upstream, UpstreamWriter(upstream, adapter, continues=is_vllm), UpstreamWriter(upstream, model)
+    explainer = UpstreamWriter(upstream, adapter, continues=is_vllm, listed=listed)
+    return upstream, explainer, UpstreamWriter(upstream, model)
 
 
 def _open_readers(settings: ServeSettings, closing: list[Ending], upkeep: list[Upkeep]) -> tuple[Uploads, Perception]:

@@ -40,6 +40,9 @@ class ServeSettings(BaseSettings):
         description="Writes the explanations: an adapter's folder here, or the server's name for one. default: the "
         "shipped one where it fits; none: the bare model.",
     )
+    fusion: Path | None = Field(
+        None, description="Adapters that show face and voice to the model as soft tokens, where a client asks for it."
+    )
     context: Setting | None = Field(
         None, description="A place where face and voice must not be read for emotion (EU AI Act, Art. 5(1)(f))."
     )

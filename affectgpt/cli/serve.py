@@ -90,6 +90,15 @@ class ServeFlags:
             rich_help_panel=_WHO,
         ),
     ] = None
+    fusion: Annotated[
+        Path | None,
+        typer.Option(
+            "--fusion",
+            metavar="FOLDER",
+            help="Adapters that show the model face and voice as soft tokens, where a client asks for that path.",
+            rich_help_panel=_WHO,
+        ),
+    ] = None
     whisper: Annotated[
         str | None, typer.Option("--whisper", metavar="MODEL", help="Recognises the words.", rich_help_panel=_WHO)
     ] = None

@@ -16,6 +16,7 @@ __all__ = [
     "NO_SOFT",
     "Engine",
     "EngineOptions",
+    "Named",
     "check_soft",
     "cut_at_stop",
     "open_engine",
@@ -167,7 +168,21 @@ def stamp(
     )
 
 
-def takes_soft(engine: Engine) -> bool:
+class Named(Protocol):
+    """Whatever stands for a model: an engine, or who writes with one."""
+
+    @property
+    def name(self) -> str:
+        """Of its kind."""
+        ...
+
+    @property
+    def model(self) -> str:
+        """As stamped."""
+        ...
+
+
+def takes_soft(engine: Named) -> bool:
     """Whether an engine reads the soft tokens of an EmbeddedPrompt; one that does not say so does not.
 
     Raises:
@@ -176,7 +191,7 @@ def takes_soft(engine: Engine) -> bool:
     return bool(getattr(engine, "takes_soft", False))
 
 
-def check_soft(engine: Engine, prompts: Sequence[Prompt]) -> None:
+def check_soft(engine: Named, prompts: Sequence[Prompt]) -> None:
     """Raise OptionError where a prompt carries soft tokens and the engine would take their places for words."""
     if any(isinstance(prompt, EmbeddedPrompt) and prompt.parts for prompt in prompts) and not takes_soft(engine):
         raise OptionError(f"the {engine.name} engine with {engine.model} takes no soft tokens", NO_SOFT)

@@ -304,8 +304,11 @@ def _refusal(e: Any, what: str, remedy: str) -> EngineError:
 
 
 def base_names(row: Any) -> tuple[str, ...]:
-    """What a model of a server's list may be called: its name there, and the folder or hub id it is loaded from."""
-    told = (getattr(row, "id", None), getattr(row, "root", None))
+    """What a model of a server's list may be called: its name there, and the folder or hub id it is loaded from.
+
+    `row` is a mapping, or has its fields as attributes.
+    """
+    told = [row.get(key) if isinstance(row, Mapping) else getattr(row, key, None) for key in ("id", "root")]
     names = [name for name in told if isinstance(name, str) and name]
     return tuple(dict.fromkeys([*names, *(PurePosixPath(name).name for name in names)]))
 

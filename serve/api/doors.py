@@ -164,6 +164,7 @@ def turn_request(
         sampling=sampling,
         locale=wishes.locale or settings.locale,
         is_explained=wishes.is_explained,
+        is_fused=wishes.is_fused,
     )
 
 

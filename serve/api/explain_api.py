@@ -35,7 +35,7 @@ from serve.events import Attachment, Carded, Ended, Event, Observed, Reasoned, S
 
 __all__ = ["explain_router"]
 
-FIELDS: Final = ("transcript", "modalities", "subject", "setting", "locale")
+FIELDS: Final = ("transcript", "modalities", "subject", "setting", "locale", "path")
 
 
 def explain_router(doors: Doors) -> APIRouter:

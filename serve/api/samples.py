@@ -66,6 +66,7 @@ CHAT_REQUEST: Final[dict[str, Any]] = {
                     "subject": {"type": "integer", "description": "the person to describe, from 0"},
                     "setting": {"enum": ["workplace", "education"], "description": "face and voice are refused"},
                     "locale": {**_TEXT, "description": "BCP 47: whose help lines are shown"},
+                    "path": {"enum": ["text", "fused"], "description": "fused: face and voice as soft tokens too"},
                 },
             },
             "examples": _PARTS,
@@ -113,6 +114,7 @@ EXPLAIN_REQUEST: Final[dict[str, Any]] = {
                     "subject": {"type": "integer", "description": "the person to describe, from 0"},
                     "setting": {"enum": ["workplace", "education"]},
                     "locale": {**_TEXT, "example": "en-GB"},
+                    "path": {"enum": ["text", "fused"], "description": "fused: face and voice as soft tokens too"},
                 },
             }
         }

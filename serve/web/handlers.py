@@ -32,11 +32,12 @@ N_LISTED = 40
 
 @dataclass(frozen=True, slots=True)
 class Choices:
-    """How the next turn is to be read: which channels, of whom, and whose help lines are shown."""
+    """How the next turn is to be read: which channels, of whom, whose help lines are shown, by which path."""
 
     modalities: frozenset[Modality] = frozenset(Modality)
     subject: int | None = None
     locale: str = "en"
+    is_fused: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +73,7 @@ class Handlers:
     intake: Intake
     meter: Meter
     setting: Setting | None = None
+    has_soft: bool = False
 
     # ---------------------------------------------------------------- coming and going
 
@@ -286,6 +288,7 @@ class Handlers:
             subject=choices.subject,
             setting=self.setting,
             locale=choices.locale,
+            is_fused=choices.is_fused and self.has_soft,
         )
         going = self.running.start(person.owner, conversation_id, revision.id, request)
         yield View(history=await self.list(person))
@@ -366,7 +369,7 @@ def _messages_to(conversation: Conversation, revision: Revision) -> tuple[Messag
 
 
 def _remembered(choices: Choices) -> Mapping[str, Any]:
-    return {"modalities": sorted(choices.modalities), "subject": choices.subject}
+    return {"modalities": sorted(choices.modalities), "subject": choices.subject, "is_fused": choices.is_fused}
 
 
 def _thumbs(conversation: Conversation, messages: list[ChatMessage], places: Sequence[int]) -> list[Thumbs | None]:

@@ -51,7 +51,7 @@ def mount(
     shelf = Shelf(folder / "shown", settings.ttl_s)
     running = Running(turns, store, shelf)
     gate = gate or Gate(None)
-    handlers = Handlers(store, running, shelf, intake, Meter(gate), settings.context)
+    handlers = Handlers(store, running, shelf, intake, Meter(gate), settings.context, settings.fusion is not None)
     kept = say("consent.kept") + ("" if settings.keys else " " + say("consent.kept_here"))
     notice = notice_lines(minutes=round(settings.ttl_s / 60), retains=settings.retain, kept=kept)
     door = Door(gate, consent_version(notice))
@@ -82,7 +82,7 @@ def _build(handlers: Handlers, door: Door) -> gr.Blocks:
     with gr.Blocks(
         title=say("title"), analytics_enabled=False, fill_width=True, delete_cache=(300, LEFTOVER_SECONDS)
     ) as blocks:
-        Wiring(handlers, door, lay_out(handlers.setting)).connect(blocks)
+        Wiring(handlers, door, lay_out(handlers.setting, has_soft=handlers.has_soft)).connect(blocks)
     return blocks
 
 

@@ -101,6 +101,15 @@ def test_the_choices_reach_the_turn(stand: Stand) -> None:
     assert request.setting == "workplace"
 
 
+@pytest.mark.parametrize("has_soft", [True, False])
+def test_soft_tokens_are_asked_for_only_where_the_server_makes_some(stand: Stand, has_soft: bool) -> None:
+    handlers = replace(stand.handlers, has_soft=has_soft)
+    run(all_of(handlers.send(ME, None, "hello", [], Choices(is_fused=True))))
+    assert stand.turns.asked[0].is_fused is has_soft
+    run(all_of(handlers.send(ME, None, "hello", [], Choices())))
+    assert stand.turns.asked[1].is_fused is False
+
+
 def test_a_turn_hears_what_was_said_before_and_by_whom(stand: Stand) -> None:
     async def work() -> None:
         await send(stand, "first")

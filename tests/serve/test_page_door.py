@@ -176,6 +176,19 @@ def test_clip_stage_and_export_are_their_owners_alone(tmp_path: Path, store: Sto
     stand.intake.close()
 
 
+@pytest.mark.parametrize(
+    ("given", "shown"),
+    [({}, False), ({"fusion": "adapters"}, True), ({"fusion": "adapters", "context": "education"}, False)],
+)
+def test_soft_tokens_can_be_ticked_only_where_there_are_some(
+    gradio_page: Callable[..., TestClient], given: dict[str, str], shown: bool
+) -> None:
+    with gradio_page(**given) as client:
+        components = client.get("/config").json()["components"]
+    (box,) = [c for c in components if c["props"].get("elem_id") == "affect-soft"]
+    assert (box["props"]["visible"], box["props"]["value"]) == (shown, False)
+
+
 def test_at_work_the_page_says_that_face_and_voice_are_off(gradio_page: Callable[..., TestClient]) -> None:
     with gradio_page(context="workplace") as client:
         components = client.get("/config").json()["components"]
