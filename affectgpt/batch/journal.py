@@ -40,7 +40,7 @@ class Journal:
         try:
             is_new = not path.exists()
             self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-            _lock(self._fd)
+            _lock(self._fd, path)
             if is_new:
                 sync_folder(path.parent)
         except BlockingIOError:
@@ -104,10 +104,11 @@ class Journal:
         self.release()
 
     def remove(self) -> None:
-        """Delete the file, and let go of it."""
-        self.path.unlink(missing_ok=True)
-        self._n_bytes = 0
-        self.release()
+        """Delete the file, and let go of it; nothing happens where that was done already."""
+        if self._fd >= 0:
+            self.path.unlink(missing_ok=True)
+            self._n_bytes = 0
+            self.release()
 
     def release(self) -> None:
         """Let another process go on with the file."""
@@ -152,7 +153,7 @@ class Journal:
         return kept
 
 
-def _lock(fd: int) -> None:
+def _lock(fd: int, path: Path) -> None:
     """Raise BlockingIOError where another process holds the file; some clusters' file systems know no locks."""
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -161,6 +162,9 @@ def _lock(fd: int) -> None:
     except OSError as error:
         if error.errno not in (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP):
             raise
+    # Between the opening and the lock another process may have finished, and given the file its final name.
+    if not path.exists() or not os.path.samestat(os.fstat(fd), path.stat()):
+        raise BlockingIOError
 
 
 def _is_whole(line: bytes, check: Callable[[bytes], object]) -> bool:

@@ -119,6 +119,7 @@ class FileLedger:
             if complete:
                 self._seal()
                 self._list_failures()
+                self._journal.remove()
         finally:
             self._journal.release()
 

@@ -106,6 +106,7 @@ def test_a_run_that_adds_nothing_changes_nothing(opened: Opened, out: Path) -> N
     before = contents(out.parent)
     opened().close()
     assert contents(out.parent) == before
+    assert not list(out.parent.rglob("*.part"))
 
 
 def test_a_job_that_is_broken_off_in_good_order_is_gone_on_with(opened: Opened, out: Path, form: str) -> None:
