@@ -71,7 +71,8 @@ class TurnRequest:
 
     `subject` is the person to describe (0 the first to appear), None leaves the choice. `setting` names a place where
     face and voice are refused. `locale` (BCP 47) chooses whose help lines are shown. `is_explained` False leaves the
-    three parts out: words alone, no media; `is_replied` False leaves the reply out. `tools` are for the reply alone.
+    three parts out: words alone, no media; `is_replied` False leaves the reply out. `is_fused` shows the model face and
+    voice as soft tokens too, on a server that has adapters for it. `tools` are for the reply alone.
     """
 
     messages: tuple[Message, ...]
@@ -84,6 +85,7 @@ class TurnRequest:
     is_explained: bool = True
     is_replied: bool = True
     tools: Tools | None = None
+    is_fused: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,14 +20,15 @@ from typing import Final, Literal, TypeVar
 
 from affectgpt.agent import AffectAgent, Parts, Progress, Senses
 from affectgpt.appraise.panel import Appraiser
-from affectgpt.errors import AffectError, InputError
+from affectgpt.errors import AffectError, InputError, OptionError
 from affectgpt.jobs import Stopped
 from affectgpt.prompting import PromptLibrary
 from affectgpt.readers import AgentOptions, FaceOptions, SpeechOptions
-from affectgpt.records import Completion, Outcome, Sampling
+from affectgpt.records import Completion, Modality, Outcome, Sampling
 from affectgpt.safety import Finding, Screen, gravest, help_card, replacement
 from serve.composing import LoopGuard, ThoughtFilter, conclusion, key_observations, reply_prompt, setting_note
 from serve.events import Called, Carded, Ended, Event, Observed, Reasoned, Said, Sensed, Staged, TurnRequest
+from serve.fusing import Fusion
 from serve.gating import ReplyGate
 from serve.naming import named, nameless, naming
 from serve.perceiver import Perceiver
@@ -50,13 +51,17 @@ class TooManyTurns(AffectError):
 
 @dataclass(frozen=True, slots=True)
 class Crew:
-    """Who does the work of a turn: `explainer` writes the three parts, `replier` the reply."""
+    """Who does the work of a turn: `explainer` writes the three parts, `replier` the reply.
+
+    `fusion` explains where soft tokens are asked for; without it they cannot be.
+    """
 
     explainer: Writer
     replier: Writer
     perceiver: Perceiver
     screen: Screen
     appraiser: Appraiser | None = None
+    fusion: Fusion | None = None
 
 
 @dataclass(slots=True)
@@ -148,7 +153,11 @@ class TurnService:
         clip, options = clip_and_words(request, self._settings)
         if not request.is_explained and clip is None:
             return
-        agent = AffectAgent(None, options, prompts=self._prompts, parts=Parts(appraiser=self.crew.appraiser))
+        fusion = self._fusion(request, options) if clip is not None else None
+        soft = fusion.reader if fusion else None
+        options = replace(options, encoders=soft.encoders if soft else ())
+        parts = Parts(appraiser=self.crew.appraiser, soft=soft)
+        agent = AffectAgent(None, options, prompts=self._prompts, parts=parts)
 
         async def sense(progress: Progress) -> Senses:
             if not request.attachments:
@@ -174,7 +183,8 @@ class TurnService:
         for observation in observations.items:
             yield Observed(observation)
         yield Reasoned(key_observations(observations))
-        async with self._concluding(agent, senses) as concluding:
+        writer = fusion.writer if fusion else self.crew.explainer
+        async with self._concluding(agent, senses, writer) as concluding:
             async for stage in concluding:
                 yield stage
         course.outcome = nameless(concluding.result(), request)
@@ -188,9 +198,9 @@ class TurnService:
             yield Reasoned(rest)
 
     @asynccontextmanager
-    async def _concluding(self, agent: AffectAgent, senses: Senses) -> AsyncIterator[Watched[Outcome]]:
+    async def _concluding(self, agent: AffectAgent, senses: Senses, writer: Writer) -> AsyncIterator[Watched[Outcome]]:
         stop = threading.Event()
-        agent.engine = self.crew.explainer.engine(stop)
+        agent.engine = writer.engine(stop)
 
         async def conclude(progress: Progress) -> Outcome:
             def stoppable(stage: str, fraction: float | None, detail: str = "") -> None:
@@ -205,6 +215,17 @@ class TurnService:
                 yield concluding
         finally:
             stop.set()
+
+    def _fusion(self, request: TurnRequest, options: AgentOptions) -> Fusion | None:
+        """Who makes soft tokens of a clip, where they are asked for, and face or voice may be read.
+
+        Raises:
+            OptionError: nobody does.
+        """
+        if request.is_fused and self.crew.fusion is None:
+            raise OptionError("this server makes no soft tokens", "ask for the path text, or start it with --fusion")
+        is_read = options.setting is None and bool(options.modalities - {Modality.SPEECH})
+        return self.crew.fusion if request.is_fused and is_read else None
 
     async def _replied(self, course: _Course) -> AsyncGenerator[Event, None]:
         request = course.request

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncGenerator, Generator, Sequence
+from collections.abc import AsyncGenerator, Generator, Mapping, Sequence
 from concurrent.futures import Executor
+from pathlib import Path
 from typing import Any, Protocol
 
 from affectgpt.engines.chat_form import chat_request, is_about_format
 from affectgpt.engines.engine import Engine, check_soft, stamp, takes_soft
+from affectgpt.engines.http import base_names
 from affectgpt.jobs import Stopped
 from affectgpt.records import Completion, Prompt, Sampling
 from serve.calling import Calls, asked_with
@@ -24,8 +26,9 @@ __all__ = ["LocalWriter", "UpstreamWriter", "Writer"]
 
 
 class Writer(Protocol):
-    """One model. `model` is the name in its stamps."""
+    """One model. `name` is of its kind, `model` the name in its stamps."""
 
+    name: str
     model: str
     calls_tools: bool
     """Whether it can have a client's tools called."""
@@ -51,7 +54,10 @@ class LocalWriter:
     calls_tools = False
 
     def __init__(self, engine: Engine, threads: Executor | None = None) -> None:
-        self.model = engine.model
+        self.name, self.model = engine.name, engine.model
+        self.takes_soft = takes_soft(engine)
+        self.base_names: tuple[str, ...] = getattr(engine, "base_names", ())
+        self.base_config: Path | None = getattr(engine, "base_config", None)
         self._engine = engine
         self._threads = threads
 
@@ -126,19 +132,39 @@ def _drain(answer: Generator[str, None, Completion], stop: threading.Event, put:
 class UpstreamWriter:
     """A model of an OpenAI-compatible server.
 
-    `continues` says that the server is a vLLM, which goes on from a given beginning of the answer
-    (`continue_final_message`) and takes soft tokens; then the answer has the form that the model was taught, in
+    `listed` is what the server lists. `continues` says that it is a vLLM, which goes on from a given beginning of the
+    answer (`continue_final_message`) and takes soft tokens; then the answer has the form that the model was taught, in
     headings. Otherwise it is asked for the JSON schema.
     """
 
     name = "http"
     calls_tools = True
 
-    def __init__(self, upstream: Upstream, model: str, *, continues: bool = False) -> None:
+    def __init__(
+        self,
+        upstream: Upstream,
+        model: str,
+        *,
+        continues: bool = False,
+        listed: Sequence[Mapping[str, Any]] = (),
+    ) -> None:
         self.model = model
         self.continues = continues
         self.upstream = upstream
+        self.listed = listed
         self._takes_schema = True
+
+    @property
+    def takes_soft(self) -> bool:
+        """Whether the server is a vLLM."""
+        return self.continues
+
+    @property
+    def base_names(self) -> tuple[str, ...]:
+        """Names of the base that the model is of, as far as `listed` tells."""
+        rows = {str(row["id"]): row for row in self.listed}
+        row = rows.get(self.model, {})
+        return base_names(rows.get(str(row.get("parent")), row))
 
     async def write(
         self, prompt: Prompt, sampling: Sampling, tools: Tools | None = None

@@ -27,6 +27,7 @@ __all__ = ["ApiError", "ChatRequest", "MediaPart", "TurnWishes", "error_body", "
 PART_KINDS: Final = ("text", "image_url", "input_audio", "audio_url", "video_url", "file")
 MOST_MESSAGES: Final = 1_000
 MOST_STOPS: Final = 8
+PATHS: Final = ("text", "fused")
 _TYPES: Final = {401: "authentication_error", 403: "permission_error", 404: "not_found_error", 429: "rate_limit_error"}
 
 
@@ -67,6 +68,7 @@ class TurnWishes:
     subject: int | None = None
     setting: Setting | None = None
     locale: str | None = None
+    is_fused: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +144,9 @@ def read_wishes(fields: Mapping[str, Any]) -> TurnWishes:
         raise ApiError(f"no setting {setting[:40]!r}", f"one of {', '.join(get_args(Setting))}", param="setting")
     if locale is not None and len(locale) > 64:
         raise ApiError("the locale is too long", "give a BCP 47 tag, such as de-AT", param="locale")
+    path = _field(fields, "path", str, "text")
+    if path not in PATHS:
+        raise ApiError(f"no path {path[:40]!r}", f"one of {', '.join(PATHS)}", param="path")
     subject = fields.get("subject")
     return TurnWishes(
         affect=bool(_field(fields, "affect", bool, False)),
@@ -151,6 +156,7 @@ def read_wishes(fields: Mapping[str, Any]) -> TurnWishes:
         subject=None if subject is None else int(_number(fields, "subject", subject, 0, 1_000)),
         setting=setting,  # type: ignore[arg-type]
         locale=locale,
+        is_fused=path == "fused",
     )
 
 
