@@ -145,6 +145,8 @@ class Upstream:
                 yield self._chunks(response)
 
     async def _chunks(self, response: httpx.Response) -> AsyncIterator[dict[str, Any]]:
+        """Every chunk. Raises EngineError where the answer breaks off: a closed connection alone is no end of one."""
+        is_whole = False
         async for line in response.aiter_lines():
             if not line.startswith("data:"):
                 continue
@@ -157,7 +159,10 @@ class Upstream:
                 raise self._nonsense() from None
             if error := chunk.get("error"):
                 raise self._refusal(502, error)
+            is_whole = is_whole or any(choice.get("finish_reason") for choice in chunk.get("choices") or ())
             yield chunk
+        if not is_whole:
+            raise self._naming.broken_off()
 
     def _checked(self, response: httpx.Response) -> dict[str, Any]:
         try:
@@ -197,12 +202,18 @@ class _Named:
     def __init__(self, url: str, timeout_s: float, *, is_kept: bool) -> None:
         self._url, self._timeout_s, self._is_kept = url, timeout_s, is_kept
 
+    def broken_off(self) -> EngineError:
+        """What to tell of an answer that has no end."""
+        if self._is_kept:
+            return EngineUnreachable("the model server ended", "it is being started again: try in a minute or two")
+        return EngineError(f"{self._url} broke off in the middle of an answer", "look into the server's log")
+
     def __enter__(self) -> None:
         """Nothing to begin."""
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         if self._is_kept and isinstance(error, httpx.HTTPError) and not isinstance(error, httpx.TimeoutException):
-            raise EngineUnreachable("the model server ended", "it is being started again: try in a minute or two")
+            raise self.broken_off()
         if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout):
             raise EngineUnreachable(f"nothing answers at {self._url}", "start the server, or correct --base-url")
         if isinstance(error, httpx.TimeoutException):

@@ -225,6 +225,7 @@ def wait_for(truth: Callable[[], object], within_s: float = 10.0) -> None:
 class Behind(ThreadingHTTPServer):
     """An OpenAI-compatible server of two models: answers `words`, one a chunk, `pause_s` apart.
 
+    A stream that `is_mute` holds nothing, one that `is_cut` ends after the words as if the server had died.
     `asked` keeps the requests; `n_broken` counts the streams whose reader left.
     """
 
@@ -242,6 +243,7 @@ class Behind(ThreadingHTTPServer):
         self.models = [{"id": "base", "owned_by": "vllm"}, {"id": "adapter", "owned_by": "vllm", "parent": "base"}]
         self.pause_s = 0.0
         self.is_mute = False
+        self.is_cut = False
         self.asked: list[dict[str, Any]] = []
         self.n_broken = 0
 
@@ -288,7 +290,7 @@ class _Behind(BaseHTTPRequestHandler):
             for i, call in enumerate(self.server.tool_calls or ()):
                 delta = {"tool_calls": [{"index": i, **call}]}
                 self._event({**head, "choices": [{"index": 0, "delta": delta, "finish_reason": None}]})
-            if self.server.is_mute:
+            if self.server.is_mute or self.server.is_cut:
                 return
             self._event({**head, "choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]})
             if (asked.get("stream_options") or {}).get("include_usage"):

@@ -150,6 +150,19 @@ def test_an_answer_of_no_chunks(server: Behind, front: Gateway) -> None:
     assert post(front, good(stream=True)).status_code == 502
 
 
+@pytest.mark.parametrize("model", ["base", "affectgpt"])
+def test_an_answer_that_breaks_off_is_no_whole_one(server: Behind, front: Gateway, model: str) -> None:
+    server.is_cut = True
+    lines = post(front, good(model=model, stream=True, explain=False)).text.split("\n\n")
+    *_, error, done, end = lines
+    assert "broke off in the middle" in error
+    assert 'finish_reason": "stop' not in error
+    assert (done, end) == ("data: [DONE]", "")
+    if model == "affectgpt":
+        answer = post(front, good(model=model, explain=False))
+        assert (answer.status_code, answer.json()["error"]["code"]) == (502, "model_failed")
+
+
 def test_leaving_before_the_first_sentence_closes_the_connection_behind(server: Behind, front: Gateway) -> None:
     server.words, server.pause_s = ["word "] * 500, 0.01
     with pytest.raises(httpx.ReadTimeout):
