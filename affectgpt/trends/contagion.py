@@ -57,7 +57,7 @@ class Contagion:
 
 
 def grid_of(series: Mapping[str, Series], step_s: float | None = None) -> Grid | str:
-    """All people on moments `step_s` apart (None: the longest of their own steps), each the mean of what falls into it.
+    """All people on moments `step_s` apart (None: the longest of their own steps), each the mean of the nearest points.
 
     In words, why there is no grid, where there is none.
     """
@@ -66,12 +66,12 @@ def grid_of(series: Mapping[str, Series], step_s: float | None = None) -> Grid |
         return "needs two people with two points or more"
     step = step_s or max(s.step_s for s in known.values())
     start = min(float(s.times_s[0]) for s in known.values())
-    n = int((max(float(s.times_s[-1]) for s in known.values()) - start) // step) + 1
+    n = round((max(float(s.times_s[-1]) for s in known.values()) - start) / step) + 1
     if n * len(known) > _MOST_MOMENTS:
         return f"{n} moments of {step:g} s for {len(known)} people are too many: give a longer step"
     values = np.full((len(known), n), np.nan)
     for row, s in zip(values, known.values(), strict=True):
-        at = ((s.times_s - start) // step).astype(np.intp)
+        at = np.rint((s.times_s - start) / step).astype(np.intp)
         counts = np.bincount(at, minlength=n)
         row[counts > 0] = np.bincount(at, weights=s.values, minlength=n)[counts > 0] / counts[counts > 0]
     return Grid(tuple(known), values, step)

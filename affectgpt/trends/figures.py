@@ -116,8 +116,11 @@ def _with_mean(rows: list[Estimate], series: Series) -> list[Estimate]:
 
 
 def _of_pairs(channel: str, series: Series, settings: Settings) -> list[Estimate]:
-    here, block = series.pairs, block_length(series.values)
-    pairs = Units((series.values[here], series.values[here + 1]), block)
+    here = series.pairs
+    before, after = series.values[here], series.values[here + 1]
+    # Pairs share points, so that changes follow one another even where the values do not.
+    block = max(block_length(series.values), block_length(after - before))
+    pairs = Units((before, after), block)
     figures: dict[str, Figure] = {**changes.PAIRS}
     if channel in settings.acute:
         figures["acute_change"] = changes.acute_change(settings.acute[channel])
@@ -191,7 +194,9 @@ def _of_excursions(channel: str, series: Series, settings: Settings) -> list[Est
 
 def _of_transitions(channel: str, series: Series, codes: Ints, n_states: int, settings: Settings) -> list[Estimate]:
     here = series.pairs
-    kinds = Units((codes[here] * n_states + codes[here + 1],), _label_block(codes))
+    switched = (codes[here] != codes[here + 1]).astype(np.float64)
+    block = max(_label_block(codes), block_length(switched))
+    kinds = Units((codes[here] * n_states + codes[here + 1],), block)
     names = [n for n in states.TRANSITIONS if channel == "valence" or n != "negative_persistence"]
     figures = {name: _counted(_square(states.TRANSITIONS[name]), n_states**2) for name in names}
     wanted = int(np.ceil(n_states * (n_states - 1) / (2 * np.log(n_states) * _MOST_BIAS))) if n_states > 1 else 0

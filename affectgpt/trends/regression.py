@@ -39,6 +39,8 @@ def fit(y: Floats, columns: Floats) -> Fit | None:
     degrees of freedom of its t (Lazarus, Lewis, Stock & Watson 2018, J. Bus. Econ. Stat. 36, 541-559): its intervals
     hold better in short series than those of Newey and West.
     """
+    from scipy.fft import dct
+
     n, k = columns.shape
     if n <= k:
         return None
@@ -52,7 +54,6 @@ def fit(y: Floats, columns: Floats) -> Fit | None:
     coefficients = bread @ columns.T @ y
     scores = columns * (y - columns @ coefficients)[:, None]
     n_cosines = max(1, min(int(0.41 * n ** (2 / 3)), n - k))
-    waves = np.sqrt(2 / n) * np.cos(np.pi * np.outer(np.arange(1, n_cosines + 1), (np.arange(n) + 0.5) / n))
-    long_run = waves @ scores
+    long_run = dct(scores, axis=0)[1 : n_cosines + 1] / np.sqrt(2 * n)
     meat = n * (long_run.T @ long_run) / n_cosines
     return Fit(coefficients, bread @ meat @ bread, n_cosines)

@@ -10,6 +10,7 @@ from affectgpt.trends.catalogue import Estimate, catalogue
 from affectgpt.trends.contagion import Grid, grid_of, pairwise, received
 from affectgpt.trends.figures import Course, Settings, measure
 from affectgpt.trends.recovery import fit_recovery
+from affectgpt.trends.regression import fit
 from affectgpt.trends.resampling import Resampling
 from affectgpt.trends.series import Series, make_series
 from affectgpt.trends.states import dwells
@@ -115,6 +116,26 @@ def test_contagion_is_found_where_it_was_put_and_not_where_it_was_not() -> None:
     pairs = pairwise(grid, Resampling(100))
     into, out_of = [pairs[f"p{i}", "p0"] for i in (1, 2, 3)], [pairs["p0", f"p{i}"] for i in (1, 2, 3)]
     assert min(p.coefficient for p in into) > max(p.coefficient for p in out_of)
+
+
+def test_people_read_a_little_late_or_early_share_a_grid_all_the_same() -> None:
+    rng = np.random.default_rng(14)
+    people = coupled(600, 3, 0.4, 0.5, 15)
+    times = 600.0 * np.arange(600)
+    series = {f"p{i}": make_series(times + rng.uniform(-60, 60, 600), row) for i, row in enumerate(people)}
+    grid = grid_of(series, 600)
+    assert isinstance(grid, Grid)
+    assert np.isfinite(grid.values).mean() > 0.99
+    assert received(grid, Resampling(100))["p0"].coefficient == pytest.approx(0.5, abs=0.15)
+
+
+def test_a_regression_holds_its_truth_with_errors_that_follow_one_another() -> None:
+    held = 0
+    for seed in range(200):
+        found = fit(autoregressive(100, 0.5, 700 + seed), np.ones((100, 1)))
+        assert found is not None
+        held += found.bounds(0).low <= 0 <= found.bounds(0).high
+    assert held >= 170  # of 190 that are aimed at; independent errors assumed would hold some 150
 
 
 def test_inertia_alone_does_not_pass_for_contagion() -> None:
