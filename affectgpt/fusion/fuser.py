@@ -14,6 +14,7 @@ from affectgpt.fusion.batches import FeatureBatch, SoftTokens
 from affectgpt.fusion.config import FUSED, FusionConfig, ModalityConfig
 from affectgpt.fusion.gating import GatedAdapter, GatedPrefusion
 from affectgpt.fusion.querying import QueryAdapter, QueryPrefusion
+from affectgpt.fusion.standard import Moments, Standard
 from affectgpt.records import Modality
 
 __all__ = ["Adapter", "Fuser", "Prefusion", "drop"]
@@ -124,7 +125,7 @@ class Fuser(nn.Module):
 
         Raises: as `forward`.
         """
-        sums = {m: _Moments(self.config.modalities[m].width) for m in self.config.order}
+        sums = {m: Moments(self.config.modalities[m].width) for m in self.config.order}
         for given in batches:
             for modality, batch in self._complete(given).items():
                 sums[modality].take(batch.readable())
@@ -149,46 +150,6 @@ class Fuser(nn.Module):
         some = next(iter(batches.values()))
         empty = some.tokens.new_zeros(sizes.pop(), 0, 1)
         return {m: batches.get(m) or FeatureBatch.of(empty.expand(-1, -1, wanted[m].width)) for m in order}
-
-
-class Standard(nn.Module):
-    """Features less their mean, over their spread; nothing is changed before `take`."""
-
-    mean: Tensor
-    scale: Tensor
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.register_buffer("mean", torch.zeros(width))
-        self.register_buffer("scale", torch.ones(width))
-
-    def take(self, moments: _Moments) -> None:
-        """Set mean and spread; a feature that never varies keeps the spread 1."""
-        if moments.n:
-            mean = moments.total / moments.n
-            spread = (moments.squares / moments.n - mean**2).clamp(min=0.0).sqrt()
-            self.mean.copy_(mean)
-            # Rounding leaves a constant feature a spread of about the mean's last digits.
-            self.scale.copy_(torch.where(spread > 1e-6 * (1.0 + mean.abs()), spread, torch.ones_like(spread)))
-
-    def forward(self, batch: FeatureBatch) -> FeatureBatch:
-        """The batch with its valid tokens standardised."""
-        tokens = ((batch.tokens - self.mean) / self.scale).masked_fill(~batch.valid[..., None], 0.0)
-        return FeatureBatch(tokens, batch.valid, batch.reliability, batch.present, batch.position)
-
-
-class _Moments:
-    """Sums over valid tokens, in float64."""
-
-    def __init__(self, width: int) -> None:
-        self.n = 0
-        self.total, self.squares = torch.zeros(width, dtype=torch.float64), torch.zeros(width, dtype=torch.float64)
-
-    def take(self, batch: FeatureBatch) -> None:
-        tokens = batch.tokens[batch.valid].double().cpu()
-        self.n += len(tokens)
-        self.total += tokens.sum(0)
-        self.squares += (tokens**2).sum(0)
 
 
 class _TokenNorm(nn.RMSNorm):
