@@ -27,7 +27,16 @@ from instruction_data.material import KINDS
 from instruction_data.scenes import Mix
 from instruction_data.tasks import TASKS
 
-__all__ = ["EngineEntry", "Recipe", "SourceEntry", "WriterEntry", "load_recipe", "shipped_recipes"]
+__all__ = [
+    "EngineEntry",
+    "Recipe",
+    "SourceEntry",
+    "WriterEntry",
+    "load_recipe",
+    "plain",
+    "read_recipe",
+    "shipped_recipes",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +147,7 @@ class Recipe:
 
     def plain(self) -> dict[str, Any]:
         """The recipe in YAML's own types, every key written out."""
-        return typing.cast(dict[str, Any], _plain(self))
+        return typing.cast(dict[str, Any], plain(self))
 
     def fingerprint(self) -> str:
         """A hash of everything that decides which rows come out: the recipe, the grammar, the prompts.
@@ -161,23 +170,29 @@ def load_recipe(path: Path | str, overrides: Sequence[str] = ()) -> Recipe:
     Raises:
         MediaNotFound: no such file. InputError: not YAML. OptionError: an unknown key, or a value of the wrong type.
     """
+    return typing.cast(Recipe, read_recipe(Recipe, path, overrides, shipped_recipes()))
+
+
+def read_recipe(kind: type, path: Path | str, overrides: Sequence[str], shipped: Mapping[str, Path]) -> Any:
+    """A recipe of another kind, a dataclass whose fields are its keys; `shipped` are those known by name.
+
+    Raises: as `load_recipe`.
+    """
     file = Path(path)
-    if not file.is_file() and (shipped := shipped_recipes().get(str(path))):
-        file = shipped
+    if not file.is_file() and (found := shipped.get(str(path))):
+        file = found
     if not file.is_file():
-        raise MediaNotFound(f"no recipe at {path}", f"give a YAML file, or one of {', '.join(shipped_recipes())}")
+        raise MediaNotFound(f"no recipe at {path}", f"give a YAML file, or one of {', '.join(shipped)}")
     try:
         row = yaml.safe_load(file.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise InputError(f"{file} is not YAML: {' '.join(str(error).split())}", "mend the file") from None
     if not isinstance(row, Mapping):
-        raise InputError(
-            f"{file} is no recipe", f"its keys are {', '.join(f.name for f in dataclasses.fields(Recipe))}"
-        )
+        raise InputError(f"{file} is no recipe", f"its keys are {', '.join(f.name for f in dataclasses.fields(kind))}")
     merged = dict(row)
     for override in overrides:
         _override(merged, override)
-    return typing.cast(Recipe, _build(Recipe, merged, ""))
+    return _build(kind, merged, "")
 
 
 def shipped_recipes() -> dict[str, Path]:
@@ -254,11 +269,12 @@ def _as_told(is_right: bool, value: Any, where: str, wanted: str) -> Any:
     return value
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
+    """A recipe, or a part of one, in YAML's own types."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {f.name: _plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
+        return {f.name: plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
     if isinstance(value, Mapping):
-        return {str(k): _plain(v) for k, v in value.items()}
+        return {str(k): plain(v) for k, v in value.items()}
     if isinstance(value, tuple | list):
-        return [_plain(v) for v in value]
+        return [plain(v) for v in value]
     return str(value) if isinstance(value, Path) else value

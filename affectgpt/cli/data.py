@@ -41,6 +41,25 @@ def build(
 
 
 @app.command()
+def signals(
+    recipe: Annotated[str, typer.Argument(metavar="RECIPE", help="A YAML file, or the name of a shipped recipe.")],
+    overrides: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[KEY=VALUE]...", help="Keys of the recipe, nested ones with dots.", show_default=False),
+    ] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress on stderr.")] = False,
+    debug: Annotated[bool, _DEBUG] = False,
+) -> None:
+    """Build scenes with the features of their faces and voices, for the fused path; what was encoded is kept."""
+    from instruction_data.signals.build import build_signals
+    from instruction_data.signals.recipe import load_signal_recipe
+
+    loaded = load_signal_recipe(recipe, overrides or [])
+    out = build_signals(loaded, (lambda stage, done, wanted: None) if quiet else Meter())
+    typer.echo(f"{plain(str(out))}: see card.md")
+
+
+@app.command()
 def show(
     data: Annotated[Path, _FOLDER],
     split: Annotated[str, typer.Option("--split", help="train, dev or test.")] = "train",
