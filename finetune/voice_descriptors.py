@@ -45,8 +45,8 @@ def measure_speech(folder: Path) -> Iterator[NDArray[np.float32]]:
     reader = LibrosaVoice()
     for path in paths[::STRIDE]:
         clip = open_clip(path)
-        rows, _, spoken = measure(reader.read(waveform(clip)), waveform(clip), find_periods)
-        yield rows[spoken]
+        stretches = measure(reader.read(waveform(clip)), waveform(clip), find_periods)
+        yield np.concatenate([np.zeros((0, len(NAMES)), np.float32), *(rows[spoken] for rows, _, spoken in stretches)])
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from functools import cache
 from importlib.resources import files
 from typing import Final
@@ -21,7 +21,7 @@ from affectgpt.fusion.descriptors import (
     measure_spectral,
     measure_voiced,
 )
-from affectgpt.fusion.features import Features, Signals
+from affectgpt.fusion.features import Features, Signals, join
 from affectgpt.fusion.windows import RATE_HZ, Window, cut_windows
 from affectgpt.records import Modality, VoiceTrack, Waveform
 
@@ -47,6 +47,7 @@ _REACH_DB: Final = 50.0
 """Bands further under the clip's own speech level are noise, or were not carried by the line."""
 _BOUND: Final = 4.0
 """Deviations at which a number is cut, as the voice appraiser does: another microphone must not shout the rest down."""
+_TOKEN_S: Final = HOP_SAMPLES / RATE_HZ
 _CORE_TOKENS: Final = 1024
 _MARGIN_TOKENS: Final = 32
 """20.48 s at a time with 0.64 s around, as the voice reader takes its sound."""
@@ -81,25 +82,25 @@ class AcousticEncoder:
             InputError: the voice was read without mel bands.
             UnreadableMedia: the sound is not mono at 16 kHz.
         """
-        name = f"{self.id}@{self.version}"
+        pieces = list(self.stream(signals))
+        return join(pieces) if pieces else Features.none(f"{self.id}@{self.version}", self.modality, self.width)
+
+    def stream(self, signals: Signals) -> Iterator[Features]:
+        """The same features as `encode` in pieces of about 20 s, for sound whose features are not to be held."""
         if signals.voice is None or not len(signals.voice.times_s):
-            return Features.none(name, self.modality, self.width)
-        measured, start_s, valid = measure(signals.voice, signals.open_sound(), self._find_periods)
-        mean, deviation = _population()
-        standard = np.clip((measured - mean) / deviation, -_BOUND, _BOUND)
-        sounds = np.isfinite(measured[:, [0]]).astype(np.float32)
-        split = len(DESCRIPTORS)
-        tokens = np.concatenate([standard[:, :split], sounds, standard[:, split:]], axis=1)
-        tokens = np.where(valid[:, None], np.nan_to_num(tokens, nan=0.0), 0).astype(np.float32)
-        begin_s = start_s + np.arange(len(tokens)) * (HOP_SAMPLES / RATE_HZ)
-        times_s = np.stack([begin_s, begin_s + HOP_SAMPLES / RATE_HZ], axis=1)
-        return Features(tokens, times_s, valid, name, self.modality)
+            return
+        for rows, start_s, spoken in measure(signals.voice, signals.open_sound(), self._find_periods):
+            begin_s = start_s + np.arange(len(rows)) * _TOKEN_S
+            times_s = np.stack([begin_s, begin_s + _TOKEN_S], axis=1)
+            yield Features(_standard(rows, spoken), times_s, spoken, f"{self.id}@{self.version}", self.modality)
 
 
 def measure(
     track: VoiceTrack, blocks: Iterable[Waveform], find_periods: PeriodFinder
-) -> tuple[Floats, float, NDArray[np.bool_]]:
-    """`NAMES` (T, 49) in their units, NaN where there is no such thing; the first token's start; which are speech (T,).
+) -> Iterator[tuple[Floats, float, NDArray[np.bool_]]]:
+    """Stretch by stretch: `NAMES` (T, 49) in their units, when they start, and which are speech (T,).
+
+    NaN stands where a token has no such thing.
 
     Raises:
         InputError: the track has no mel bands.
@@ -110,20 +111,31 @@ def measure(
             f"the voice track of {track.reader!r} has mel bands {track.bands_db.shape}, not (T, {N_BANDS})",
             "read the voice with a reader that measures them (librosa, praat or opensmile)",
         )
-    start_s, parts = 0.0, [np.zeros((0, len(SPECTRAL) + len(VOICED)), np.float32)]
-    for window in cut_windows(blocks, _CORE_TOKENS * HOP_SAMPLES, _MARGIN_TOKENS * HOP_SAMPLES):
-        start_s = window.start_s
-        parts.append(_heard(track, window, find_periods))
-    heard = np.concatenate(parts)
-    centres_s = start_s + (np.arange(len(heard)) + 0.5) * (HOP_SAMPLES / RATE_HZ)
-    at = _nearest(track, centres_s)
     spoken = spoken_frames(track)
-    f0_st = 12 * np.log2(track.f0_hz[at] / _PITCH_ZERO_HZ)
-    bands, loudness = _bands(track, at, spoken)
-    flux = np.sqrt(np.mean(np.diff(bands, axis=0, prepend=bands[:1]) ** 2, axis=1))
-    cepstra = bands @ _cosines().T
-    columns = (f0_st[:, None], loudness[:, None], flux[:, None], cepstra, heard, bands)
-    return np.concatenate(columns, axis=1).astype(np.float32), start_s, spoken[at]
+    level_db = float(np.percentile(track.level_db[spoken], 80)) if spoken.any() else 0.0
+    for window in cut_windows(blocks, _CORE_TOKENS * HOP_SAMPLES, _MARGIN_TOKENS * HOP_SAMPLES):
+        heard = _heard(track, window, find_periods)
+        start_s = window.start_s + window.core_from / RATE_HZ
+        # One token more in front, which the first one's flux counts from.
+        at = _nearest(track, start_s + (np.arange(-1 if window.core_from else 0, len(heard)) + 0.5) * _TOKEN_S)
+        bands, loudness = _bands(track, at)
+        bands = np.maximum(bands - level_db, -_REACH_DB)
+        flux = np.sqrt(np.mean(np.diff(bands, axis=0, prepend=bands[:1]) ** 2, axis=1))
+        f0_st = 12 * np.log2(track.f0_hz[at] / _PITCH_ZERO_HZ)
+        known = np.concatenate([np.stack([f0_st, loudness, flux], axis=1), bands @ _cosines().T], axis=1)
+        own = slice(len(at) - len(heard), None)
+        rows = np.concatenate([known[own], heard, bands[own]], axis=1).astype(np.float32)
+        yield rows, start_s, spoken[at[own]]
+
+
+def _standard(rows: Floats, spoken: NDArray[np.bool_]) -> Floats:
+    """Tokens (T, 50): distances from the population's mean in its deviations, and whether the voice sounds."""
+    mean, deviation = _population()
+    standard = np.clip((rows - mean) / deviation, -_BOUND, _BOUND)
+    sounds = np.isfinite(rows[:, [0]])
+    split = len(DESCRIPTORS)
+    tokens = np.concatenate([standard[:, :split], sounds, standard[:, split:]], axis=1)
+    return np.asarray(np.where(spoken[:, None], np.nan_to_num(tokens, nan=0.0), 0), np.float32)
 
 
 def _heard(track: VoiceTrack, window: Window, find_periods: PeriodFinder) -> Floats:
@@ -140,11 +152,11 @@ def _heard(track: VoiceTrack, window: Window, find_periods: PeriodFinder) -> Flo
 
 def _nearest(track: VoiceTrack, times_s: NDArray[np.float64]) -> NDArray[np.intp]:
     """The track's frame (T,) nearest to each time."""
-    after = np.clip(np.searchsorted(track.times_s, times_s), 1, max(len(track.times_s) - 1, 1))
-    near = after - (
-        times_s - track.times_s[after - 1] <= track.times_s[np.minimum(after, len(track.times_s) - 1)] - times_s
-    )
-    return np.asarray(np.clip(near, 0, len(track.times_s) - 1), np.intp)
+    last = len(track.times_s) - 1
+    after = np.clip(np.searchsorted(track.times_s, times_s), 0, last)
+    before = np.maximum(after - 1, 0)
+    is_before = times_s - track.times_s[before] <= track.times_s[after] - times_s
+    return np.asarray(np.where(is_before, before, after), np.intp)
 
 
 def spoken_frames(track: VoiceTrack) -> NDArray[np.bool_]:
@@ -162,14 +174,12 @@ def spoken_frames(track: VoiceTrack) -> NDArray[np.bool_]:
     return inside
 
 
-def _bands(track: VoiceTrack, at: NDArray[np.intp], spoken: NDArray[np.bool_]) -> tuple[Floats, Floats]:
-    """Bands (T, 24) in dB over the clip's speech level, over three frames as in eGeMAPS, and the loudness (T,)."""
+def _bands(track: VoiceTrack, at: NDArray[np.intp]) -> tuple[Floats, Floats]:
+    """Bands (T, 24) in dB, averaged over three frames as eGeMAPS does, and the log of the loudness (T,)."""
     last = len(track.times_s) - 1
     around = [track.bands_db[np.clip(at + step, 0, last)].astype(np.float32) for step in (-1, 0, 1)]
     bands = (around[0] + around[1] + around[2]) / 3
-    loudness = np.log((10 ** (_ZWICKER * bands / 10)).sum(axis=1))
-    level_db = float(np.percentile(track.level_db[spoken], 80)) if spoken.any() else 0.0
-    return np.maximum(bands - level_db, -_REACH_DB), loudness
+    return bands, np.log((10 ** (_ZWICKER * bands / 10)).sum(axis=1))
 
 
 @cache

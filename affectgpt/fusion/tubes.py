@@ -110,7 +110,8 @@ class TubeSelector(nn.Module):
             raise InputError(f"features of {features.encoder!r} are no whole patches", "encode pictures as patches")
         if not len(features):
             return features
-        patches = torch.from_numpy(np.ascontiguousarray(features.tokens)).reshape(1, *features.grid, -1)
+        # A copy: features out of a cache cannot be written, and torch has no such tensors.
+        patches = torch.tensor(features.tokens).reshape(1, *features.grid, -1)
         was_training = self.training
         with torch.no_grad():
             chosen = self.eval()(patches)

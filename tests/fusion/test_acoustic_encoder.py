@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
@@ -56,6 +56,12 @@ def spoken(sound: NDArray[np.float32], start_s: float = 0.0, size: int = 48_000)
     track = LibrosaVoice().read(blocks(sound, start_s=start_s))
     signals = Signals(voice=track, open_sound=lambda: blocks(sound, size, start_s))
     return AcousticEncoder(find_periods).encode(signals)
+
+
+def measured(track: VoiceTrack, sound: Iterable[Waveform]) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """All measures of a sound, and which are speech."""
+    parts = list(measure(track, sound, find_periods))
+    return np.concatenate([rows for rows, _, _ in parts]), np.concatenate([spoken for _, _, spoken in parts])
 
 
 @pytest.fixture(scope="module")
@@ -158,7 +164,7 @@ def test_blocks_and_windows_change_nothing(speech: NDArray[np.float32]) -> None:
         level_db=np.tile(once.level_db, 12),
         bands_db=np.tile(once.bands_db, (12, 1)),
     )
-    told = [measure(track, blocks(sound, size), find_periods)[0] for size in (len(sound), 7001)]
+    told = [measured(track, blocks(sound, size))[0] for size in (len(sound), 7001)]
     assert np.array_equal(told[0], told[1], equal_nan=True)
     whole = np.concatenate(
         [measure_spectral(stretch(sound, np.nan)), measure_voiced(Stretch(sound, track.f0_hz), find_periods)], axis=1
@@ -191,9 +197,9 @@ def test_a_track_without_bands_and_sound_of_another_rate_are_refused(speech: NDA
     track = LibrosaVoice().read(blocks(speech))
     bare: VoiceTrack = replace(track, bands_db=np.zeros((0, 0), np.float16))
     with pytest.raises(InputError, match="mel bands"):
-        measure(bare, blocks(speech), find_periods)
+        measured(bare, blocks(speech))
     with pytest.raises(UnreadableMedia, match="48000"):
-        measure(track, [Waveform(speech, 48_000, 0.0)], find_periods)
+        measured(track, [Waveform(speech, 48_000, 0.0)])
 
 
 # ---------------------------------------------------------------- beside the field's tools
@@ -219,7 +225,7 @@ def recordings(shared_data: Path) -> Iterator[tuple[NDArray[np.float32], NDArray
     """Sound, measures and voiced tokens of a few clips."""
     for path in sorted((shared_data / RAVDESS).rglob("03-01-*.flac"))[7::171]:
         clip = open_clip(path)
-        rows, _, valid = measure(LibrosaVoice().read(waveform(clip)), waveform(clip), find_periods)
+        rows, valid = measured(LibrosaVoice().read(waveform(clip)), waveform(clip))
         yield (
             np.concatenate([b.samples for b in waveform(clip)]),
             rows,

@@ -105,6 +105,8 @@ def test_selected_features_are_patches_of_the_clip_in_time_order() -> None:
     told = selector.select(features)
     assert 32 <= len(told) <= 128
     assert selector.training, "as it was"
+    tokens.flags.writeable = False  # as features come out of a cache
+    assert np.array_equal(selector.select(features).tokens, told.tokens)
     known = {row.tobytes() for row in tokens}
     assert all(row.tobytes() in known for row in told.tokens)
     none = Features(tokens[:0], np.zeros((0, 2)), np.zeros(0, bool), "e@1", Modality.FACE, (0, 16, 16))
