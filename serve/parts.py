@@ -14,6 +14,7 @@ from pydantic import SecretStr
 from affectgpt.agent import AffectAgent, Progress, quiet
 from affectgpt.agent import Parts as AgentParts
 from affectgpt.appraise.panel import Panel
+from affectgpt.batch.reading import warm_readers
 from affectgpt.engines.adapter import read_manifest, shipped
 from affectgpt.engines.echo import EchoEngine
 from affectgpt.engines.embedded import MODEL_ID, cache_root
@@ -30,7 +31,7 @@ from serve.incoming.intake import FolderIntake, Intake
 from serve.incoming.remote import Remote
 from serve.incoming.uploads import UploadLimits, Uploads
 from serve.perceiver import Perceiver, ThreadPerceiver
-from serve.perception import Perception, warm_readers
+from serve.perception import Perception
 from serve.settings import ServeSettings
 from serve.store import Retention, Store, open_store
 from serve.tracing import Tracing, open_tracing

@@ -14,17 +14,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from affectgpt import media
 from affectgpt.agent import AffectAgent, Progress, Senses, quiet
+from affectgpt.batch.reading import sense_packed
 from affectgpt.errors import AffectError, MediaNotFound, WorkerDied
-from affectgpt.readers import AgentOptions, open_face_reader, open_voice_reader
-from affectgpt.records import Frame, Waveform
-from affectgpt.workers import MediaCache, ProcessFolder, WorkerPool, pack, reading_key, report, unpack
+from affectgpt.readers import AgentOptions
+from affectgpt.workers import MediaCache, ProcessFolder, WorkerPool, reading_key, unpack
 from serve.threads import in_thread
 
-__all__ = ["Perception", "sense_packed", "warm_readers"]
+__all__ = ["Perception"]
 
 log = logging.getLogger(__name__)
 
@@ -179,27 +177,6 @@ class _Reading:
                 listener(stage, fraction, detail)
             except Exception:
                 log.exception("progress of a reading could not be told")  # the others still hear of it
-
-
-def warm_readers() -> None:
-    """For a pool's `warm`: load the default readers' libraries and models by reading a blank picture and a hiss."""
-    hiss = np.random.default_rng(0).normal(0, 0.01, 16_000).astype(np.float32)
-    readings: tuple[Callable[[], object], ...] = (
-        lambda: open_face_reader(AgentOptions().face, 0.0).read(iter([Frame(np.zeros((64, 64, 3), np.uint8), 0.0)])),
-        lambda: open_voice_reader(AgentOptions().voice_reader).read(iter([Waveform(hiss, 16_000, 0.0)])),
-    )
-    for reading in readings:
-        with suppress(AffectError):  # a reader that cannot be had is told of when it is asked for
-            reading()
-
-
-def sense_packed(path: Path, options: AgentOptions) -> bytes:
-    """The workers' task: `AffectAgent.sense`, its progress reported as (stage, fraction, detail), its Senses packed."""
-
-    def tell(stage: str, fraction: float | None, detail: str = "") -> None:
-        report((stage, fraction, detail))
-
-    return pack(AffectAgent(None, options).sense(path, tell))
 
 
 def _link(path: Path, target: Path) -> None:

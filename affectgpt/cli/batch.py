@@ -165,6 +165,8 @@ def _run(job: Job, output: OutputFlags) -> None:
 
     with open_batch_display(silent=output.quiet) as watch:
         told = run(job, watch)
+    if (close := getattr(job.engine, "close", None)) is not None:
+        close()
     if output.report is not None:
         from affectgpt.report.batch_page import write
 

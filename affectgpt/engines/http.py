@@ -111,6 +111,8 @@ class HttpEngine:
         if not prompts:
             return []
         check_soft(self, prompts)
+        if len(prompts) == 1:  # no thread for it: one that waits at a server would keep Python from ending
+            return [self._answer(prompts[0], sampling)]
         pool = ThreadPoolExecutor(min(self._options.n_concurrent, len(prompts)), "affectgpt-http")
         try:
             return list(pool.map(lambda prompt: self._answer(prompt, sampling), prompts))

@@ -14,6 +14,7 @@ import pytest
 from bombs import obey
 
 from affectgpt.agent import AffectAgent, Senses
+from affectgpt.batch.reading import warm_readers
 from affectgpt.errors import (
     MediaNotFound,
     PoolFull,
@@ -24,7 +25,7 @@ from affectgpt.readers import AgentOptions, FaceOptions, SpeechOptions
 from affectgpt.records import Modality, Sampling
 from affectgpt.workers import MediaCache, WorkerPool
 from affectgpt.workers.keys import NOT_SENSING
-from serve.perception import Perception, _key, warm_readers
+from serve.perception import Perception, _key
 
 OPTIONS = AgentOptions()
 
