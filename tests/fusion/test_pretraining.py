@@ -176,7 +176,8 @@ def test_text_of_another_shape_is_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    "kind", ["gated", *(pytest.param(k, marks=pytest.mark.slow) for k in get_args(AdapterKind) if k != "gated")]
+    "kind",
+    ["attention", *(pytest.param(k, marks=pytest.mark.slow) for k in get_args(AdapterKind) if k != "attention")],
 )
 def test_what_face_and_voice_share_is_learnt(kind: Any) -> None:
     """A hidden cause moves both; after some steps clips are matched across modalities, and hidden steps are guessed."""
