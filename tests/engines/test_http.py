@@ -8,19 +8,16 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
 from dataclasses import replace
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
 
 from affectgpt.engines.engine import EngineOptions, open_engine
 from affectgpt.engines.http import _key
-from affectgpt.engines.splicing import tensor_base64
 from affectgpt.errors import EngineBusy, EngineError, EngineUnreachable, OptionError
 from affectgpt.records import Completion, Message, Prompt, Sampling
-from tests.soft_prompts import embedded_prompt, soft_part
+from tests.scripted_server import Scripted, reply
 
 SECRET = "sk-very-secret-0123456789"
 SCHEMA = {"type": "object", "properties": {"label": {"type": "string"}}}
@@ -28,89 +25,6 @@ SCHEMA = {"type": "object", "properties": {"label": {"type": "string"}}}
 
 def prompt(text: str = "hello", schema: dict[str, Any] | None = None) -> Prompt:
     return Prompt((Message("system", "be brief"), Message("user", text)), "explain", "7", schema)
-
-
-def reply(text: str | None, finish: str = "stop", **extra: Any) -> dict[str, Any]:
-    return {
-        "id": "x",
-        "object": "chat.completion",
-        "created": 0,
-        "model": "m",
-        "choices": [{"index": 0, "finish_reason": finish, "message": {"role": "assistant", "content": text, **extra}}],
-        "usage": {"prompt_tokens": 11, "completion_tokens": 5, "total_tokens": 16},
-    }
-
-
-class Scripted(ThreadingHTTPServer):
-    """Answers POSTs from `script` in turn (the last one for ever), and keeps what it was asked."""
-
-    daemon_threads = True
-
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), Handler)
-        self.script: list[Any] = [(200, reply("fine"))]
-        self.models: Any = ["m"]
-        self.owner = "somebody"
-        self.later = ""
-        self.asked: list[dict[str, Any]] = []
-        self.headers: list[dict[str, str]] = []
-        self.turn = threading.Lock()
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.server_address[1]}/v1"
-
-    def open(self, **options: Any) -> Any:
-        options = {"model": "m", "timeout_s": 10.0, "n_retries": 2, **options}
-        return open_engine(EngineOptions(base_url=self.url, **options), {})
-
-
-class Handler(BaseHTTPRequestHandler):
-    server: Scripted
-
-    def do_GET(self) -> None:
-        models = self.server.models
-        owner = self.server.owner
-        listed = {"object": "list", "data": [{"id": name, "object": "model", "owned_by": owner} for name in models]}
-        self.send(200, listed if isinstance(models, list) else models)
-
-    def do_POST(self) -> None:
-        asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        with self.server.turn:
-            self.server.asked.append(asked)
-            self.server.headers.append({k.lower(): v for k, v in self.headers.items()})
-            status, body = self.server.script[0]
-            if len(self.server.script) > 1:
-                self.server.script.pop(0)
-        self.send(status, body(asked) if callable(body) else body)
-
-    def send(self, status: int, body: Any) -> None:
-        raw = body if isinstance(body, bytes) else json.dumps(body).encode()
-        self.send_response(status)
-        is_events = raw.startswith(b"data:")
-        self.send_header("Content-Type", "text/event-stream" if is_events else "application/json")
-        self.send_header("Content-Length", str(len(raw)))
-        if status == 307:
-            self.send_header("Location", "http://127.0.0.1:9/elsewhere")
-        self.send_header("retry-after-ms", "1")
-        if self.server.later:
-            self.send_header("retry-after", self.server.later)
-        self.end_headers()
-        self.wfile.write(raw)
-
-    def log_message(self, *_: Any) -> None:
-        pass
-
-
-@pytest.fixture
-def server() -> Iterator[Scripted]:
-    scripted = Scripted()
-    thread = threading.Thread(target=scripted.serve_forever, kwargs={"poll_interval": 0.02})
-    thread.start()
-    yield scripted
-    scripted.shutdown()
-    thread.join()
-    scripted.server_close()
 
 
 def ask(server: Scripted, one: Prompt | None = None, **options: Any) -> Completion:
@@ -376,44 +290,3 @@ def test_a_proxy_of_the_environment_does_not_stand_before_the_loopback(
     monkeypatch.delenv("NO_PROXY", raising=False)
     monkeypatch.delenv("no_proxy", raising=False)
     assert ask(server, n_retries=0).text == "fine"
-
-
-# ---------------------------------------------------------------- soft tokens
-
-
-SOFT = embedded_prompt("he said </s>", soft_part("face"), soft_part("voice", 3), "after", system="be brief")
-
-
-def test_soft_tokens_go_to_a_vllm_as_parts_between_whole_lines(server: Scripted) -> None:
-    server.owner = "vllm"
-    assert ask(server, SOFT).text == "fine"
-    system, user = server.asked[0]["messages"]
-    assert system["content"] == "be brief"
-    assert [part["type"] for part in user["content"]] == ["text", "prompt_embeds", "prompt_embeds", "text"]
-    assert user["content"][0]["text"] == "he said < /s>"
-    assert user["content"][2]["data"] == tensor_base64(SOFT.parts[1].tokens)
-    assert user["content"][3]["text"] == "after"
-    ask(server, replace(SOFT, opening="So "))
-    assert server.asked[1]["messages"][1] == user
-    assert server.asked[1]["continue_final_message"]
-
-
-def test_no_other_server_is_ever_sent_soft_tokens(server: Scripted) -> None:
-    engine = server.open()
-    for answer in (
-        lambda: engine.generate([prompt(), SOFT], Sampling()),
-        lambda: list(engine.stream(SOFT, Sampling())),
-    ):
-        with pytest.raises(OptionError, match=r"http engine with m takes no soft tokens.*--enable-prompt-embeds"):
-            answer()
-    assert server.asked == []
-    without = embedded_prompt("Face", "none")
-    assert ask(server, without).text == "fine"
-    assert server.asked[0]["messages"][-1]["content"] == "Face\nnone"
-
-
-def test_a_vllm_that_takes_none_says_so(server: Scripted) -> None:
-    server.owner = "vllm"
-    server.script = [(400, {"error": {"message": "You must set `--enable-prompt-embeds` to input `prompt_embeds`"}})]
-    with pytest.raises(EngineError, match=r"400: .*--enable-prompt-embeds"):
-        ask(server, SOFT)
