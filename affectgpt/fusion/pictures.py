@@ -8,18 +8,19 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, Protocol
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
-from affectgpt.errors import ModelError, OptionError
+from affectgpt.errors import ModelError, OptionError, UnreadableMedia
 from affectgpt.fusion.features import Features, Signals, join
 from affectgpt.fusion.frozen import load_config, load_frozen, version_of
 from affectgpt.fusion.sampling import Sampler, UniformSampler
 from affectgpt.records import Frame, Modality
 
-__all__ = ["PictureEncoder", "Told"]
+__all__ = ["Cropper", "PictureEncoder", "Told"]
 
 Told = Literal["pooled", "patches"]
 """One vector a picture, or one a patch."""
@@ -38,12 +39,23 @@ _KINDS: Final = {
 _BATCH: Final = 16
 
 
+class Cropper(Protocol):
+    """Cuts what is to be seen out of a picture, for example the face. `name` is part of the encoder's version."""
+
+    name: str
+
+    def cut(self, pixels: NDArray[np.uint8]) -> NDArray[np.uint8] | None:
+        """The part (h, w, 3) of a picture (H, W, 3), or None where there is no such thing in it."""
+        ...
+
+
 class PictureEncoder:
-    """Tokens of whole pictures, in RGB, made ready by the model's own processor.
+    """Tokens of whole pictures or of what a cropper cuts out, in RGB, made ready by the model's own processor.
 
     `pooled` gives the model's own summary of each picture: CLIP's projected embedding, the attention pooling of SigLIP,
     the class token of DINO. `patches` gives its last layer over the patches, without class and register tokens, and
-    `Features.grid`. A picture is a moment: its token starts and ends at the frame's time. Every picture counts as seen.
+    `Features.grid`. A picture is a moment: its token starts and ends at the frame's time. Where the cropper finds
+    nothing, the picture's tokens are invalid; without one every picture counts as seen.
 
     place: a folder with safetensors and preprocessor_config.json, or a hub's id.
 
@@ -54,17 +66,24 @@ class PictureEncoder:
     modality = Modality.FACE
 
     def __init__(
-        self, place: str | Path, sampler: Sampler | None = None, told: Told = "pooled", *, device: str = "cpu"
+        self,
+        place: str | Path,
+        sampler: Sampler | None = None,
+        told: Told = "pooled",
+        *,
+        cropper: Cropper | None = None,
+        device: str = "cpu",
     ) -> None:
         if told not in ("pooled", "patches"):
             raise OptionError(f"tokens {told!r} of a picture", "choose pooled or patches")
         self._sampler = sampler or UniformSampler()
-        self._told, self._device = told, device
+        self._told, self._cropper, self._device = told, cropper, device
         self.network = load_frozen(_kind(load_config(place), place), place).to(device)
         self._config: Any = self.network.network.config
         self._processor = _load_processor(place)
         self.id = Path(place).name if Path(place).is_dir() else str(place)
-        self.version = version_of(place, self._config, {"": told, "sampled-": self._sampler.name})
+        options = {"": told, "sampled-": self._sampler.name, **({"cut-": cropper.name} if cropper else {})}
+        self.version = version_of(place, self._config, options)
         self.width = self._width()
 
     def encode(self, signals: Signals) -> Features:
@@ -79,7 +98,10 @@ class PictureEncoder:
     def _encode(self, frames: Sequence[Frame]) -> Features:
         from PIL import Image
 
-        ready = self._processor(images=[Image.fromarray(f.pixels) for f in frames], return_tensors="pt")
+        cut = [self._cropper.cut(f.pixels) if self._cropper else f.pixels for f in frames]
+        # A picture without the thing goes through whole, so that each gives as many tokens; they are dropped below.
+        shown = [f.pixels if part is None else part for part, f in zip(cut, frames, strict=True)]
+        ready = self._processor(images=[Image.fromarray(pixels) for pixels in shown], return_tensors="pt")
         output = self.network(**{name: tensor.to(self._device) for name, tensor in ready.items()})
         if self._told == "pooled":
             tokens, grid = _pooled(output)[:, None], None
@@ -89,7 +111,8 @@ class PictureEncoder:
             grid = (len(frames), rows, columns)
         times_s = np.repeat([[f.time_s, f.time_s] for f in frames], tokens.shape[1], axis=0).astype(np.float64)
         flat = tokens.reshape(-1, tokens.shape[-1]).float().cpu().numpy()
-        valid = np.ones(len(flat), bool)
+        valid = np.repeat([part is not None for part in cut], tokens.shape[1])
+        flat = np.where(valid[:, None], flat, np.float32(0))
         return Features(flat, times_s, valid, f"{self.id}@{self.version}", self.modality, grid)
 
     def _n_prefix(self) -> int:
@@ -99,10 +122,12 @@ class PictureEncoder:
         return 1 + int(getattr(self._config, "num_register_tokens", 0) or 0)
 
     def _shape(self, ready: Any) -> tuple[int, int]:
-        """Rows and columns of patches, of pictures of one size."""
+        """Rows and columns of patches. Raises UnreadableMedia for a clip whose pictures change their shape midway."""
         if "spatial_shapes" in ready:
-            rows, columns = ready["spatial_shapes"][0].tolist()
-            return int(rows), int(columns)
+            shapes = {(int(rows), int(columns)) for rows, columns in ready["spatial_shapes"].tolist()}
+            if len(shapes) > 1:
+                raise UnreadableMedia(f"pictures of {len(shapes)} shapes in one clip", "re-encode it to one shape")
+            return shapes.pop()
         height, width = ready["pixel_values"].shape[-2:]
         return height // self._config.patch_size, width // self._config.patch_size
 

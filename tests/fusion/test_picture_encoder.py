@@ -9,12 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
 from tiny_encoders import PATCH_PX, SIDE_PX, picture_model
 
-from affectgpt.errors import ModelError, OptionError
+from affectgpt.errors import ModelError, OptionError, UnreadableMedia
 from affectgpt.fusion.features import Features, Signals
-from affectgpt.fusion.pictures import PictureEncoder
+from affectgpt.fusion.pictures import PictureEncoder, Told
 from affectgpt.fusion.sampling import RateSampler, UniformSampler
 from affectgpt.media import open_clip
 from affectgpt.records import Frame
@@ -112,6 +113,35 @@ def test_a_real_clip(models: dict[str, Path], repo: Path) -> None:
     features = PictureEncoder(models["dinov3"], UniformSampler(4)).encode(Signals.of(clip))
     assert len(features) == 4
     assert 0 < features.times_s[0, 0] < features.times_s[-1, 0] < clip.duration_s
+
+
+class Corner:
+    """Cuts the upper left quarter of pictures that are bright there."""
+
+    name = "corner 1"
+
+    def cut(self, pixels: NDArray[np.uint8]) -> NDArray[np.uint8] | None:
+        part = pixels[: len(pixels) // 2, : len(pixels) // 2]
+        return np.ascontiguousarray(part) if part.mean() > 100 else None
+
+
+@pytest.mark.parametrize("told", ["pooled", "patches"])
+def test_what_is_not_in_a_picture_is_not_told(models: dict[str, Path], told: Told) -> None:
+    whole = pictures(3, 2 * SIDE_PX)
+    whole[1].pixels[:SIDE_PX, :SIDE_PX] = 0
+    features = encode(PictureEncoder(models["clip"], told=told, cropper=Corner()), whole)
+    seen = features.valid.reshape(3, -1)
+    assert seen.all(axis=1).tolist() == seen.any(axis=1).tolist() == [True, False, True]
+    corners = [Frame(np.ascontiguousarray(f.pixels[:SIDE_PX, :SIDE_PX]), f.time_s) for f in whole]
+    plain = encode(PictureEncoder(models["clip"], told=told), corners)
+    assert np.array_equal(features.tokens[features.valid], plain.tokens[features.valid])
+    assert features.encoder != plain.encoder
+
+
+def test_patches_of_pictures_that_change_their_shape_are_refused(models: dict[str, Path]) -> None:
+    wide = Frame(np.zeros((SIDE_PX, 4 * SIDE_PX, 3), np.uint8), 1.0)
+    with pytest.raises(UnreadableMedia, match="2 shapes"):
+        encode(PictureEncoder(models["siglip2"], told="patches"), [*pictures(1), wide])
 
 
 def test_the_version_tells_weights_and_reading_apart(models: dict[str, Path], tmp_path: Path) -> None:
