@@ -197,13 +197,17 @@ def open_encoder(name: str) -> Encoder:
     """
     from affectgpt.fusion.acoustic import AcousticEncoder
     from affectgpt.fusion.facial import FacialEncoder
+    from affectgpt.fusion.pretrained import open_pretrained
     from affectgpt.perceive.periods import find_periods
 
     made: Encoder
     for made in (FacialEncoder(), AcousticEncoder(find_periods)):
         if name == f"{made.id}@{made.version}":
             return made
-    raise ModelError(f"no encoder {name!r}", "use a fusion folder that this version of affectgpt made")
+    pretrained = open_pretrained(name)
+    if pretrained is None:
+        raise ModelError(f"no encoder {name!r}", "use a fusion folder that this version of affectgpt made")
+    return pretrained
 
 
 def open_soft_reader(folder: Path, engine: Named) -> SoftReader:
