@@ -10,9 +10,10 @@ import numpy as np
 from affectgpt.errors import OptionError
 from affectgpt.trends import changes, excursions, levels, rhythms, states
 from affectgpt.trends.catalogue import Estimate, catalogue
+from affectgpt.trends.estimating import by_cosines, given, missing, resampled
 from affectgpt.trends.recovery import fit_recovery
-from affectgpt.trends.regression import fit
-from affectgpt.trends.resampling import LEAST_UNITS, LEVEL, Bounds, Figure, Resampling, Units, block_length, bootstrap
+from affectgpt.trends.regression import Scale
+from affectgpt.trends.resampling import LEVEL, Bounds, Figure, Resampling, Units, block_length
 from affectgpt.trends.series import Floats, Ints, Series
 
 __all__ = ["MOST_LABELS", "Course", "Settings", "measure"]
@@ -22,18 +23,6 @@ MOST_LABELS = 30
 
 _MOST_BIAS = 0.055
 """Bias of a transition entropy that is let pass, as a share of log K; see its row in the table."""
-
-_UNITS = {"points": "points", "pairs": "pairs of neighbours", "patterns": "threes of neighbours", "joint": "points",
-          "states": "points", "transitions": "pairs of neighbours", "labels": "labelled points",
-          "excursions": "excursions seen whole"}  # fmt: skip
-
-_WHY_NONE = {
-    "relative_sd": "values outside [-1, 1], or all at one end of it",
-    "positive_negative_ratio": "no point is negative",
-    "negative_persistence": "no pair starts negative",
-    "spin": "no direction: every point is neutral, or the directions cancel out",
-}
-"""Why a metric cannot be told although there are points enough; for the others: the values do not vary."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,24 +84,21 @@ def measure(course: Course, settings: Settings) -> list[Estimate]:
 
 
 def _of_points(channel: str, series: Series, settings: Settings) -> list[Estimate]:
-    units = Units((series.values,), block_length(series.values))
+    x = series.values
+    units = Units((x,), block_length(x))
+    means: dict[str, tuple[Floats, Scale]] = {"mean": (x, "plain"), "sd": ((x - _mean(x)) ** 2, "root")}
     if channel != "valence":
-        return _with_mean(_resampled(channel, units, levels.POINTS, settings), series)
-    codes = states.valence_states(series.values, settings.neutral)
+        return by_cosines(resampled(channel, units, levels.POINTS, settings.resampling), means)
+    codes = states.valence_states(x, settings.neutral)
     figures: dict[str, Figure] = {name: _of_column(0, figure) for name, figure in levels.POINTS.items()}
     figures |= {name: _of_column(1, _counted(figure, 3)) for name, figure in states.SHARES.items()}
-    return _with_mean(_resampled(channel, Units((*units.columns, codes), units.block), figures, settings), series)
+    means["share_positive"] = ((codes == states.POSITIVE).astype(np.float64), "share")
+    means["share_negative"] = ((codes == states.NEGATIVE).astype(np.float64), "share")
+    return by_cosines(resampled(channel, Units((x, codes), units.block), figures, settings.resampling), means)
 
 
-def _with_mean(rows: list[Estimate], series: Series) -> list[Estimate]:
-    """The mean's interval is a regression's on a constant, which holds better in short series than resampling does."""
-    found = fit(series.values, np.ones((series.n, 1))) if series.n >= LEAST_UNITS else None
-    if found is None:
-        return rows
-    ends = found.bounds(0)
-    return [
-        _given("mean", e.channel, e.value, e.n, ends) if e.metric == "mean" and e.value is not None else e for e in rows
-    ]
+def _mean(x: Floats) -> float:
+    return float(x.mean()) if len(x) else 0.0
 
 
 def _of_pairs(channel: str, series: Series, settings: Settings) -> list[Estimate]:
@@ -126,10 +112,16 @@ def _of_pairs(channel: str, series: Series, settings: Settings) -> list[Estimate
         figures["acute_change"] = changes.acute_change(settings.acute[channel])
     patterns = Units((changes.order_patterns(series),), block)
     entropy = {"permutation_entropy": _counted(changes.pattern_entropy, changes.N_PATTERNS)}
-    why = _uneven(series)
+    change, why = np.abs(after - before), _uneven(series)
+    means: dict[str, tuple[Floats, Scale]] = {
+        "mssd": (change**2, "log"),
+        "rmssd": (change**2, "root"),
+        "masd": (change, "log"),
+        "acute_change": ((change >= settings.acute.get(channel, np.inf)).astype(np.float64), "share"),
+    }
     return [
-        *_resampled(channel, pairs, figures, settings, why),
-        *_resampled(channel, patterns, entropy, settings, why),
+        *by_cosines(resampled(channel, pairs, figures, settings.resampling, why), means),
+        *resampled(channel, patterns, entropy, settings.resampling, why),
     ]
 
 
@@ -137,10 +129,10 @@ def _of_recovery(channel: str, series: Series) -> list[Estimate]:
     names = ("half_life", "continuous_inertia")
     least = catalogue()["half_life"].least
     if series.n < least:
-        return [_missing(name, channel, series.n, f"needs {least} points, here are {series.n}") for name in names]
+        return [missing(name, channel, series.n, f"needs {least} points, here are {series.n}") for name in names]
     found = fit_recovery(series)
     if found.half_life_s is None:
-        return [_missing(name, channel, series.n, found.reason) for name in names]
+        return [missing(name, channel, series.n, found.reason) for name in names]
 
     def kept(half_life_s: float | None) -> float:
         return 1.0 if half_life_s is None else float(np.exp2(-series.step_s / half_life_s)) if half_life_s > 0 else 0.0
@@ -148,8 +140,8 @@ def _of_recovery(channel: str, series: Series) -> list[Estimate]:
     ends = Bounds(found.low_s, found.high_s, found.reason)
     turned = Bounds(kept(found.low_s), kept(found.high_s))
     return [
-        _given("half_life", channel, found.half_life_s, series.n, ends),
-        _given("continuous_inertia", channel, kept(found.half_life_s), series.n, turned),
+        given("half_life", channel, found.half_life_s, series.n, ends),
+        given("continuous_inertia", channel, kept(found.half_life_s), series.n, turned),
     ]
 
 
@@ -167,11 +159,11 @@ def _of_rhythms(channel: str, series: Series) -> list[Estimate]:
     for name, rhythm in told.items():
         if rhythm is None:
             least = catalogue()[name].least
-            rows.append(_missing(name, channel, series.n, f"needs {least} points, here are {series.n}"))
+            rows.append(missing(name, channel, series.n, f"needs {least} points, here are {series.n}"))
         elif rhythm.value is None:
-            rows.append(_missing(name, channel, rhythm.n, rhythm.reason))
+            rows.append(missing(name, channel, rhythm.n, rhythm.reason))
         else:
-            rows.append(_given(name, channel, rhythm.value, rhythm.n, rhythm.bounds))
+            rows.append(given(name, channel, rhythm.value, rhythm.n, rhythm.bounds))
     return rows
 
 
@@ -180,15 +172,15 @@ def _of_excursions(channel: str, series: Series, settings: Settings) -> list[Est
     why = _uneven(series) if series.n >= least_home else f"its home needs {least_home} points, here are {series.n}"
     why = why or ("the values do not vary" if np.ptp(series.values) <= 1e-12 else "")
     if why:
-        return [_missing(name, channel, 0, why) for name in ("excursion_rate", *excursions.FIGURES)]
+        return [missing(name, channel, 0, why) for name in ("excursion_rate", *excursions.FIGURES)]
     found = excursions.find_excursions(series)
     rate, low, high = excursions.hourly_rate(len(found), series.observed_s, LEVEL)
     names = list(excursions.FIGURES)
     own = Units(tuple(np.array([excursions.FIGURES[name](e) for e in found]) for name in names))
     figures: dict[str, Figure] = {name: _of_column(i, levels.POINTS["mean"]) for i, name in enumerate(names)}
     return [
-        _given("excursion_rate", channel, rate, len(found), Bounds(low, high)),
-        *_resampled(channel, own, figures, settings),
+        given("excursion_rate", channel, rate, len(found), Bounds(low, high)),
+        *resampled(channel, own, figures, settings.resampling),
     ]
 
 
@@ -202,62 +194,40 @@ def _of_transitions(channel: str, series: Series, codes: Ints, n_states: int, se
     wanted = int(np.ceil(n_states * (n_states - 1) / (2 * np.log(n_states) * _MOST_BIAS))) if n_states > 1 else 0
     least: dict[str, int] = dict.fromkeys(("transition_entropy", "predictability"), wanted)
     why = _uneven(series) or ("there is one state alone" if n_states < 2 else "")
-    return _resampled(channel, kinds, figures, settings, why, least)
+    return by_cosines(
+        resampled(channel, kinds, figures, settings.resampling, why, least), {"switching": (switched, "share")}
+    )
 
 
 def _of_dwells(series: Series, codes: Ints) -> list[Estimate]:
     names = ("dwell_negative", "dwell_neutral", "dwell_positive")
     why = _uneven(series)
     if why:
-        return [_missing(name, "valence", 0, why) for name in names]
+        return [missing(name, "valence", 0, why) for name in names]
     rows = []
     for name, dwell in zip(names, states.dwells(series, codes, 3), strict=True):
         least = catalogue()[name].least
         if dwell.n_ended < least:
             reason = f"needs {least} visits seen to end, here are {dwell.n_ended}"
-            rows.append(_missing(name, "valence", dwell.n_ended, reason))
+            rows.append(missing(name, "valence", dwell.n_ended, reason))
         else:
-            rows.append(_given(name, "valence", dwell.mean_s, dwell.n_ended, Bounds(*dwell.bounds(LEVEL))))
+            rows.append(given(name, "valence", dwell.mean_s, dwell.n_ended, Bounds(*dwell.bounds(LEVEL))))
     return rows
 
 
 def _of_plane(valence: Series, arousal: Series, settings: Settings) -> list[Estimate]:
     block = max(block_length(valence.values), block_length(arousal.values))
-    return _resampled("valence and arousal", Units((valence.values, arousal.values), block), levels.JOINT, settings)
+    return resampled(
+        "valence and arousal", Units((valence.values, arousal.values), block), levels.JOINT, settings.resampling
+    )
 
 
 def _of_labels(series: Series, settings: Settings) -> list[Estimate]:
     codes, n_labels = series.values.astype(np.intp), settings.n_labels
     diversity = {"emodiversity": _counted(states.emodiversity, n_labels)}
-    rows = _resampled("label", Units((codes,), _label_block(codes)), diversity, settings)
+    rows = resampled("label", Units((codes,), _label_block(codes)), diversity, settings.resampling)
     if n_labels <= MOST_LABELS:
         rows += _of_transitions("label", series, codes, n_labels, settings)
-    return rows
-
-
-def _resampled(
-    channel: str,
-    units: Units,
-    figures: Mapping[str, Figure],
-    settings: Settings,
-    why: str = "",
-    least: Mapping[str, int] | None = None,
-) -> list[Estimate]:
-    """Each figure of the units with its bootstrap interval; `why` says that none of them can be told."""
-    rows, known = [], {}
-    for name, figure in figures.items():
-        metric = catalogue()[name]
-        wanted = max(1, metric.least, (least or {}).get(name, 0))
-        if why or units.n < wanted:
-            reason = why or f"needs {wanted} {_UNITS[metric.kind]}, here are {units.n}"
-            rows.append(_missing(name, channel, units.n, reason))
-        else:
-            known[name] = figure
-    for name, (value, bounds) in (bootstrap(units, known, settings.resampling) if known else {}).items():
-        if np.isfinite(value):
-            rows.append(_given(name, channel, value, units.n, bounds))
-        else:
-            rows.append(_missing(name, channel, units.n, _WHY_NONE.get(name, "the values do not vary")))
     return rows
 
 
@@ -290,12 +260,3 @@ def _uneven(series: Series) -> str:
         f"{series.regular_share:.0%} of successive points lie one step of {series.step_s:g} s apart, and half must; "
         "half_life takes any spacing"
     )
-
-
-def _given(name: str, channel: str, value: float, n: int, bounds: Bounds) -> Estimate:
-    how = catalogue()[name].interval if bounds.low is not None or bounds.high is not None else ""
-    return Estimate(name, channel, value, bounds.low, bounds.high, n, how, bounds.reason)
-
-
-def _missing(name: str, channel: str, n: int, reason: str) -> Estimate:
-    return Estimate(name, channel, None, n=n, reason=reason)

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
 from affectgpt.trends.resampling import LEVEL, Bounds
 from affectgpt.trends.series import Floats
 
-__all__ = ["Fit", "fit"]
+__all__ = ["Fit", "Scale", "fit", "mean_bounds"]
+
+Scale = Literal["plain", "share", "log", "root"]
+"""How an interval lies about a mean: as it is; within 0 and 1; by a factor; by a factor about the mean's root."""
+
 
 _FLAT = 1e-10
 """Smallest singular value, as a share of the largest, of columns that still tell different things."""
@@ -57,3 +62,22 @@ def fit(y: Floats, columns: Floats) -> Fit | None:
     long_run = dct(scores, axis=0)[1 : n_cosines + 1] / np.sqrt(2 * n)
     meat = n * (long_run.T @ long_run) / n_cosines
     return Fit(coefficients, bread @ meat @ bread, n_cosines)
+
+
+def mean_bounds(terms: Floats, scale: Scale, value: float) -> Bounds:
+    """The interval of `value`, which is the mean of `terms` (n,), or its root, n at least 2.
+
+    What cannot be negative is taken on the scale of its logarithm, where an interval is more nearly even on both sides.
+    """
+    found = fit(terms, np.ones((len(terms), 1)))
+    assert found is not None  # a constant alone can always be told
+    ends = found.bounds(0)
+    if scale == "plain" or ends.low is None or ends.high is None:
+        return ends
+    reach, mean = (ends.high - ends.low) / 2, float(terms.mean())
+    if reach <= 1e-15:
+        return Bounds(reason="every term of it is the same: no interval can be told")
+    if scale == "share":
+        return Bounds(max(0.0, ends.low), min(1.0, ends.high))
+    factor = float(np.exp(reach / mean * (0.5 if scale == "root" else 1.0)))
+    return Bounds(value / factor, value * factor)

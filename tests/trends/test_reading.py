@@ -198,7 +198,7 @@ names = st.text(st.characters(codec="utf-8", categories=("L", "N", "P", "S", "Zs
 )
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(names, names, st.text(max_size=20), st.booleans())
 def test_any_name_and_any_text_goes_through_as_it_is(tmp_path: Path, a: str, b: str, who: str, deep: bool) -> None:
     rows = [{"time": 5, "valence": 0.5, **({a: {b: who}} if deep else {a: who})}]
@@ -222,7 +222,7 @@ anything = st.recursive(
 keys = st.sampled_from(["id", "status", "time", "valence", "label", "appraisal", "extra", "evidence", "decision"])
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.dictionaries(keys, anything, max_size=6) | anything, max_size=5), st.sampled_from(["row", "moment"]))
 def test_no_row_brings_the_reader_down(tmp_path: Path, rows: list[Any], each: Any) -> None:
     path = lines(tmp_path, rows)
