@@ -54,7 +54,7 @@ class Shelf(Protocol):
         ...
 
     def seal(self, journal: Journal, has_doubles: bool) -> None:
-        """Put the journal's rows on the shelf and empty the journal; each id stands once then.
+        """Put the journal's rows on the shelf and empty the journal; with `has_doubles` see that each id stands once.
 
         Raises:
             OutputError: they cannot be written; nothing is lost.
@@ -107,7 +107,9 @@ class FileLedger:
         self._n_waiting += len(lines)
         most = self._shelf.journal_rows
         if most is not None and self._n_waiting >= most:
-            self._seal()
+            # What stands twice by now is taken out once, at the close: each time would write old files anew.
+            self._shelf.seal(self._journal, has_doubles=False)
+            self._n_waiting = 0
 
     def rows(self) -> Iterator[Row]:
         """Every row that is kept, each id once, whatever run it is from."""
@@ -117,7 +119,7 @@ class FileLedger:
         """See `Ledger.close`. Failed rows are also listed in a file of their own beside the output."""
         try:
             if complete:
-                self._seal()
+                self._shelf.seal(self._journal, self._has_doubles)
                 self._list_failures()
                 self._journal.remove()
         finally:
@@ -135,10 +137,6 @@ class FileLedger:
                 has_doubles = True  # a damaged line: sealing leaves it out
             self._n_waiting += 1
         return has_doubles
-
-    def _seal(self) -> None:
-        self._shelf.seal(self._journal, self._has_doubles)
-        self._n_waiting, self._has_doubles = 0, False
 
     def _list_failures(self) -> None:
         if not self.n_failed:

@@ -76,7 +76,7 @@ class ParquetShelf:
         yield from _waiting(journal, fresh)
 
     def seal(self, journal: Journal, has_doubles: bool) -> None:
-        """Write the journal's rows as a new file, then take out of older ones what stands twice.
+        """Write the journal's rows as a new file, then, with `has_doubles`, take out of older ones what stands twice.
 
         Raises:
             OutputError: they cannot be written; nothing is lost.

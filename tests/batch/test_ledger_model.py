@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import tempfile
 from pathlib import Path
 
+import pyarrow.parquet
 import pytest
 from batch_rows import failed_row, row
 from hypothesis import settings
@@ -49,7 +51,18 @@ class LedgerMachine(RuleBasedStateMachine):
     @rule()
     def finish(self) -> None:
         self.ledger.close()
+        assert sorted(self.finished()) == sorted(self.kept)
         self.open()
+
+    def finished(self) -> list[str]:
+        """The ids in the output, as anybody reads it."""
+        out = Path(self.folder.name) / self.name
+        if out.is_file():
+            return [
+                json.loads(text)["id" if self.form == "jsonl" else "custom_id"]
+                for text in out.read_bytes().splitlines()
+            ]
+        return [id for path in out.glob("*.parquet") for id in pyarrow.parquet.read_table(path)["id"].to_pylist()]
 
     @rule()
     def break_off(self) -> None:
