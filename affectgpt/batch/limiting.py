@@ -20,9 +20,12 @@ from affectgpt.errors import EngineBusy, OptionError
 
 __all__ = ["AdaptiveLimit"]
 
+FIRST_CLIMB: Final = 2.0
+"""A limit that has never stopped climbing grows by this factor, as a TCP connection does at its start (RFC 5681)."""
+
 CLIMB: Final = 1.5
-"""A climbing limit grows by this factor: fourteen steps from 1 to 256, and a step that 2 n answers can tell from none.
-A choice of this project, as are the figures below."""
+"""A limit that looks whether more pays by now grows by this factor: a step that 2 n answers can tell from none. A
+choice of this project, as are the figures below."""
 
 LEAST_GAIN: Final = 0.25
 """A climb pays where the throughput gains at least this share of what it would gain without any queue."""
@@ -60,6 +63,7 @@ class AdaptiveLimit:
         self._held = (self.now, 0.0)
         self._n_left = 1
         self._is_climbing = True
+        self._stride = FIRST_CLIMB
         self._begin()
 
     @property
@@ -146,14 +150,16 @@ class AdaptiveLimit:
             self.now, self._n_left = self._held[0], ROUNDS_HELD
             self._held = self.now, 0.0
             self._is_climbing = not self._is_climbing
+            self._stride = CLIMB
 
     def _try_next(self) -> None:
         """The next limit in the direction of travel; at the end of the road hold, and turn round."""
-        wished = math.ceil(self.now * CLIMB) if self._is_climbing else int(self.now / CLIMB)
+        wished = math.ceil(self.now * self._stride) if self._is_climbing else int(self.now / self._stride)
         wished = min(self.most, max(self.least, wished))
         if wished == self.now:
             self._n_left, self._held = ROUNDS_HELD, (self.now, 0.0)
             self._is_climbing = not self._is_climbing
+            self._stride = CLIMB
         self.now = wished
 
     def _shrink(self, generation: int) -> None:
@@ -162,6 +168,7 @@ class AdaptiveLimit:
             return  # sent before the limit last changed: what it says is known already
         self.now = max(self.least, int(self.now * SHRINK))
         self._held, self._n_left, self._is_climbing = (self.now, 0.0), ROUNDS_HELD, True
+        self._stride = CLIMB
         self._begin()
 
 

@@ -10,6 +10,7 @@ the cores with the readers.
 from __future__ import annotations
 
 import argparse
+import asyncio
 import json
 import os
 import resource
@@ -19,7 +20,6 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,11 +31,13 @@ from page_fakes import KnownAppraiser
 
 from affectgpt.agent import AffectAgent, Parts
 from affectgpt.batch.gathering import GatheringEngine
-from affectgpt.batch.job import Job, Means, engine_options, run
+from affectgpt.batch.job import FIRST_REQUESTS, Job, Means, engine_options, run
 from affectgpt.batch.ledger import open_ledger
+from affectgpt.batch.limiting import AdaptiveLimit
 from affectgpt.batch.records import BadItem, Item, Row
 from affectgpt.batch.row_json import dump_row
 from affectgpt.batch.tally import Snapshot
+from affectgpt.batch.threads import Threads
 from affectgpt.engines.echo import EchoEngine
 from affectgpt.engines.engine import Engine, EngineOptions, open_engine
 from affectgpt.prompting import PromptLibrary, shipped_folder
@@ -170,11 +172,24 @@ def changed_prompts(folder: Path) -> PromptLibrary:
 
 
 def replay(engine: Engine, asked: Sequence[tuple[Prompt, Sampling]]) -> float:
-    """Seconds for the same requests with nothing beside them, as many at once as the job sends."""
-    gathered = GatheringEngine(engine, 8) if engine.name == "local" else engine
+    """Seconds for the same requests with nothing beside them, let through by the same rule."""
+    is_local = engine.name == "local"
+    inner = GatheringEngine(engine, 8) if is_local else engine
+    most = 16 if is_local else 64
+
+    async def play() -> None:
+        limit = AdaptiveLimit(most, first=most if is_local else FIRST_REQUESTS, least=most if is_local else 1)
+        threads = Threads(most, "replay")
+
+        async def one(prompt: Prompt, sampling: Sampling) -> None:
+            async with limit.slot():
+                await threads.run(inner.generate, [prompt], sampling)
+
+        await asyncio.gather(*(one(*pair) for pair in asked))
+        threads.close()
+
     begun = time.perf_counter()
-    with ThreadPoolExecutor(16 if engine.name == "local" else 64) as pool:
-        list(pool.map(lambda pair: gathered.generate([pair[0]], pair[1]), asked))
+    asyncio.run(play())
     return time.perf_counter() - begun
 
 
