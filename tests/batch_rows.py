@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 from hypothesis import strategies as st
 
 from affectgpt.agent import AffectAgent, Parts
+from affectgpt.batch.ledger import FileLedger
 from affectgpt.batch.records import Failure, Fingerprints, Row
 from affectgpt.engines.echo import EchoEngine
 from affectgpt.readers import AgentOptions, SpeechOptions
 from affectgpt.record_json import to_json
 from affectgpt.records import Appraisal, EmotionDistribution, Observations
 
-__all__ = ["QuickAppraiser", "failed_row", "outcome_document", "row", "rows"]
+Opened = Callable[..., FileLedger]
+"""Opens the ledger of a test's output, with these options of `open_ledger`."""
+
+__all__ = ["Opened", "QuickAppraiser", "contents", "failed_row", "kept", "outcome_document", "row", "rows"]
 
 
 class QuickAppraiser:
@@ -43,6 +49,18 @@ def failed_row(id: str, number: int = 1, attempts: int = 1) -> Row:
     """A row that failed while it was read."""
     error = Failure("perception", "UnreadableMedia", f"{id}: nothing in it can be decoded", attempts)
     return Row(id, number, "failed", media=f"{id}.mp4", error=error, extra={"day": "Tue"})
+
+
+def kept(ledger: FileLedger) -> dict[str, Row]:
+    """What the ledger holds, by id; fails where an id stands twice."""
+    listed = list(ledger.rows())
+    assert len(listed) == len({r.id for r in listed})
+    return {r.id: r for r in listed}
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """Every file below the folder that is not empty, by its name."""
+    return {p.name: p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file() and p.stat().st_size}
 
 
 any_text = st.text(st.characters(codec="utf-8"), max_size=40)

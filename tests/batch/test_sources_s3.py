@@ -11,10 +11,11 @@ from typing import Any
 import pyarrow
 import pyarrow.parquet
 import pytest
+from batch_sources import read
 
 from affectgpt.batch.fetching import FileFetcher
-from affectgpt.batch.records import BadItem, Item
-from affectgpt.batch.sources import SourceOptions, open_source
+from affectgpt.batch.records import Item
+from affectgpt.batch.sources import open_source
 from affectgpt.errors import InputError, MediaNotFound
 
 s3fs = pytest.importorskip("s3fs")
@@ -44,10 +45,6 @@ def store(endpoint: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     yield system
     system.rm("corpus", recursive=True)
     s3fs.S3FileSystem.clear_instance_cache()
-
-
-def read(where: str, **options: Any) -> list[Item | BadItem]:
-    return list(open_source(where, SourceOptions(**options)).iterate())
 
 
 @pytest.mark.usefixtures("store")
