@@ -51,15 +51,16 @@ class RowFlags:
             rich_help_panel=_ROWS,
         ),
     ] = ""
-    columns: Annotated[
-        str,
+    column: Annotated[
+        list[str] | None,
         typer.Option(
-            "--columns",
-            metavar="ROLE=NAME,...",
-            help="Where time, valence, arousal, dominance, label, evidence and your keys stand, nested ones with dots.",
+            "--column",
+            metavar="ROLE=NAME",
+            help="Where time, valence, arousal, dominance, label, evidence or a key of yours stands, nested with dots. "
+            "As often as needed.",
             rich_help_panel=_ROWS,
         ),
-    ] = ""
+    ] = None
     each: Annotated[
         Literal["row", "moment"],
         typer.Option("--each", help="A point a row, or one a stretch of each clip's course.", rich_help_panel=_ROWS),
@@ -105,7 +106,7 @@ class RowFlags:
 
         keys = tuple(dict.fromkeys(key.strip() for key in self.by.split(",") if key.strip()))
         check_keys(keys)
-        where = Columns(parse_columns(self.columns), self.reading)
+        where = Columns(parse_columns(self.column or ()), self.reading)
         return ReadingOptions(keys, where, self.each, self.timezone, self.time_unit, self.evidence.strip())
 
 

@@ -45,8 +45,13 @@ def inertia_corrected(before: Floats, after: Floats) -> Floats:
 
 
 def acute_change(threshold: float) -> Callable[[Floats, Floats], Floats]:
-    """The share of pairs that change by `threshold` or more."""
-    return lambda before, after: np.mean(np.abs(after - before) >= threshold, axis=-1)
+    """The share of pairs that change by `threshold` or more; NaN where there is no threshold (NaN)."""
+
+    def share(before: Floats, after: Floats) -> Floats:
+        told = np.mean(np.abs(after - before) >= threshold, axis=-1)
+        return np.asarray(np.where(np.isnan(threshold), np.nan, told))
+
+    return share
 
 
 PAIRS: dict[str, Callable[[Floats, Floats], Floats]] = {

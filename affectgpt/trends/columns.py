@@ -80,14 +80,14 @@ def _outside(names: Sequence[str]) -> tuple[str, ...]:
     return (*names, *(f"extra.{name}" for name in names if "." not in name))
 
 
-def parse_columns(text: str) -> dict[str, str]:
-    """`role=name,role=name` as a mapping. Raises OptionError for another form, or a role that is given twice."""
+def parse_columns(parts: Sequence[str]) -> dict[str, str]:
+    """Each `role=name` as a mapping. Raises OptionError for another form, or a role that is given twice."""
     own: dict[str, str] = {}
-    for part in filter(None, (part.strip() for part in text.split(","))):
+    for part in parts:
         role, equals, name = (piece.strip() for piece in part.partition("="))
         if not (role and equals and name) or role in own:
             raise OptionError(
-                f"--columns {part!r}", f"give ROLE=NAME once each; roles are {', '.join(_ROLES)}, or keys"
+                f"--column {part!r}", f"give ROLE=NAME, once each; roles are {', '.join(_ROLES)}, or keys"
             )
         own[role] = name
     return own

@@ -107,9 +107,8 @@ def _of_pairs(channel: str, series: Series, settings: Settings) -> list[Estimate
     # Pairs share points, so that changes follow one another even where the values do not.
     block = max(block_length(series.values), block_length(after - before))
     pairs = Units((before, after), block)
-    figures: dict[str, Figure] = {**changes.PAIRS}
-    if channel in settings.acute:
-        figures["acute_change"] = changes.acute_change(settings.acute[channel])
+    threshold = settings.acute.get(channel, np.nan)  # none where nobody's affect changes
+    figures: dict[str, Figure] = {**changes.PAIRS, "acute_change": changes.acute_change(threshold)}
     patterns = Units((changes.order_patterns(series),), block)
     entropy = {"permutation_entropy": _counted(changes.pattern_entropy, changes.N_PATTERNS)}
     change, why = np.abs(after - before), _uneven(series)
@@ -117,7 +116,7 @@ def _of_pairs(channel: str, series: Series, settings: Settings) -> list[Estimate
         "mssd": (change**2, "log"),
         "rmssd": (change**2, "root"),
         "masd": (change, "log"),
-        "acute_change": ((change >= settings.acute.get(channel, np.inf)).astype(np.float64), "share"),
+        "acute_change": ((change >= threshold).astype(np.float64), "share"),
     }
     return [
         *by_cosines(resampled(channel, pairs, figures, settings.resampling, why), means),

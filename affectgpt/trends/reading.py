@@ -207,7 +207,7 @@ def _why(connection: DuckDBPyConnection, intake: Intake, options: ReadingOptions
     what = "a time" if intake.n_without_time >= intake.n_without_value else "valence, arousal or a label"
     if intake.n_rows and intake.n_failed == intake.n_rows - intake.n_unreadable:
         return "every row of it failed"
-    return f"no row has {what}: name its column with --columns, as time=COLUMN; rows have {told}"
+    return f"no row has {what}: name its column, as --column time=NAME; rows have {told}"
 
 
 def _points(connection: DuckDBPyConnection, intake: Intake, options: ReadingOptions) -> Points:

@@ -76,7 +76,7 @@ def check_keys(by: Sequence[str]) -> None:
     taken = {key for key in by if key.lower() in own}
     if taken:
         raise OptionError(
-            f"--by {min(taken)}", "the result has a column of that name: give another, with --columns KEY=NAME"
+            f"--by {min(taken)}", "the result has a column of that name: give another, with --column KEY=NAME"
         )
 
 

@@ -108,7 +108,7 @@ def test_any_series_will_do(tmp_path: Path) -> None:
     values = autoregressive(300, 0.7, 3)
     table = tmp_path / "diary.csv"
     table.write_text("when,mood\n" + "".join(f"{60 * k},{v:.4f}\n" for k, v in enumerate(values)), encoding="utf-8")
-    result = call(table, "--columns", "time=when,valence=mood", "--resamples", 100, "--json")
+    result = call(table, "--column", "time=when", "--column", "valence=mood", "--resamples", 100, "--json")
     assert result.exit_code == 0, result.output
     (group,) = json.loads(result.stdout)["groups"]
     found = {e["metric"]: e for e in group["estimates"]}
@@ -125,7 +125,7 @@ def test_any_series_will_do(tmp_path: Path) -> None:
         (["--resamples", "7"], "7 resamples"),
         (["--neutral", "1"], "a neutral zone of 1"),
         (["--step", "0"], "a step of 0 s"),
-        (["--columns", "valence"], "--columns"),
+        (["--column", "valence"], "--column"),
         (["--each", "moment", "--reading", "speech"], "a clip's course is fused"),
         (["--timezone", "Mars"], "no time zone"),
     ],
