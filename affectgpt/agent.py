@@ -160,8 +160,9 @@ class AffectAgent:
         Raises:
             EngineError: the engine failed. OptionError: it takes no soft tokens. ModelError: they cannot be read.
         """
-        weighed = self.weigh(senses, progress)
-        return self.answer(weighed, progress, self.fuse(senses, weighed, progress))
+        weighed, job = self.weigh(senses, progress), Job(progress)
+        parts = self._fuse(senses, weighed, job)
+        return self.answer(replace(weighed, timings_s=_added(weighed.timings_s, job)), progress, parts)
 
     def weigh(self, senses: Senses, progress: Progress = quiet) -> Outcome:
         """What was observed and what the appraisers make of it; nobody is asked yet."""
@@ -193,9 +194,12 @@ class AffectAgent:
         Raises:
             ModelError: features of other encoders than the reader's, or weights that give no finite numbers.
         """
+        return self._fuse(senses, weighed, Job(progress))
+
+    def _fuse(self, senses: Senses, weighed: Outcome, job: Job) -> tuple[SoftPart, ...]:
         if self._parts.soft is None or self.engine is None or not _is_evidence(weighed.observations):
             return ()
-        with Job(progress).stage("fuse"):
+        with job.stage("fuse"):
             reliability = weighed.appraisal.reliability if weighed.appraisal else {}
             return self._parts.soft.read(senses.features, reliability)
 

@@ -62,6 +62,7 @@ def test_the_prompt_carries_soft_tokens_and_observations(talkie: Path) -> None:
     assert [(f.encoder, f.modality) for f in features] == [(FACE_NAME, Modality.FACE)]
     assert outcome.appraisal
     assert reliability == outcome.appraisal.reliability
+    assert {"encode", "fuse"} < set(outcome.timings_s)
     first = list(dict.fromkeys(stages))
     assert set(first) <= set(STAGES)
     assert first.index("encode") < first.index("appraise") < first.index("fuse") < first.index("answer")
