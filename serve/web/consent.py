@@ -18,6 +18,7 @@ from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from serve.api.callers import Caller, Gate
+from serve.web.joining import EVENTS, FILES, names_no_upload, read_event, replayed
 from serve.web.texts import say, table
 
 __all__ = [
@@ -134,7 +135,16 @@ class Guard:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        refusal = self._refusal(HTTPConnection(scope), _path(scope))
+        path = _path(scope)
+        refusal = self._refusal(HTTPConnection(scope), path)
+        if refusal is None and path in EVENTS:
+            body = await read_event(receive)
+            if body is None:
+                refusal = 413, "too much at once"
+            elif names_no_upload(body):
+                refusal = 403, "no upload of this page"
+            else:
+                receive = replayed(body, receive)
         if refusal is not None:
             await _answer(send, *refusal)
             return
@@ -151,6 +161,8 @@ class Guard:
     def _refusal(self, request: HTTPConnection, path: str) -> tuple[int, str] | None:
         if path not in _EXACT and not path.startswith(_OPEN):
             return 404, "not found"
+        if path.startswith(FILES) and not path.startswith(f"{FILES}/"):
+            return 403, "no upload of this page"
         try:
             person = self._door.person(request)
         except HTTPException as error:
