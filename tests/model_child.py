@@ -57,7 +57,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
             return self.send({**head, "choices": [choice]}, 200)
         self.send_response(200); self.end_headers()
         for n in range(int(said.get("words", "1"))):
-            self.event({**head, "choices": [{"index": 0, "delta": {"content": "It is well. "}}]})
+            self.event({**head, "choices": [{"index": 0, "delta": {"content": "It is well" + ", well" * n + ". "}}]})
             time.sleep(float(said.get("pause", "0")))
         self.event({**head, "choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]})
         self.wfile.write(b"data: [DONE]\n\n")

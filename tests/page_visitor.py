@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import json
+import shutil
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 from urllib.parse import urlsplit
+
+import pytest
 
 _STATE = """[document.querySelector('#affect-talk')?.innerText.slice(0, 600),
     ...[...document.querySelectorAll('#affect-box button, #affect-camera button')].map((b) => b.className)
@@ -66,6 +71,32 @@ class Visitor:
         }).map((e) => `${e.tagName}#${e.id}.${e.className}`).slice(0, 5)"""
         assert self.js(wide) == []
         return bool(self.js("document.documentElement.scrollWidth <= innerWidth"))
+
+
+@contextmanager
+def visiting(url: str) -> Iterator[Visitor]:
+    """Somebody who comes to this address; skips where there is no browser."""
+    from selenium import webdriver
+    from selenium.webdriver.chrome.service import Service
+
+    chromium, driver = shutil.which("chromium"), shutil.which("chromedriver")
+    if not chromium or not driver:
+        pytest.skip("chromium or chromedriver not installed")
+    options = webdriver.ChromeOptions()
+    options.binary_location = chromium
+    for flag in (
+        "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--mute-audio",
+        "--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream",
+    ):  # fmt: skip
+        options.add_argument(flag)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+    session = webdriver.Chrome(options=options, service=Service(driver))
+    try:
+        visitor = Visitor(session, url)
+        visitor.resize(1300, 900)
+        yield visitor
+    finally:
+        session.quit()
 
 
 def requested_hosts(session: Any) -> set[str]:

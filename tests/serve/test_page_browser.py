@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import shutil
 import threading
 import time
 from collections.abc import Iterator
@@ -15,7 +14,7 @@ import page_fakes
 import pytest
 import uvicorn
 from fastapi import FastAPI
-from page_visitor import TEXTS, Visitor, contrast, requested_hosts
+from page_visitor import TEXTS, Visitor, contrast, requested_hosts, visiting
 
 from serve.api.callers import LOCAL_OWNER
 from serve.incoming.intake import FolderIntake
@@ -71,25 +70,8 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
 
 @pytest.fixture(scope="module")
 def visitor(served: Served) -> Iterator[Visitor]:
-    from selenium import webdriver
-    from selenium.webdriver.chrome.service import Service
-
-    chromium, driver = shutil.which("chromium"), shutil.which("chromedriver")
-    if not chromium or not driver:
-        pytest.skip("chromium or chromedriver not installed")
-    options = webdriver.ChromeOptions()
-    options.binary_location = chromium
-    for flag in (
-        "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--mute-audio",
-        "--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream",
-    ):  # fmt: skip
-        options.add_argument(flag)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    session = webdriver.Chrome(options=options, service=Service(driver))
-    visitor = Visitor(session, served.url)
-    visitor.resize(1300, 900)
-    yield visitor
-    session.quit()
+    with visiting(served.url) as visitor:
+        yield visitor
 
 
 @pytest.fixture(scope="module")
