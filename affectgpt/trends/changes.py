@@ -17,7 +17,7 @@ from affectgpt.trends.series import Floats, Ints, Series
 __all__ = ["ACUTE_SHARE", "N_PATTERNS", "PAIRS", "acute_change", "order_patterns", "pattern_entropy"]
 
 ACUTE_SHARE = 0.9
-"""A change is acute beyond this quantile of the changes of everybody in the run (Jahng, Wood & Trull 2008)."""
+"""A change is acute beyond this quantile of the changes of everybody in the run (Trull et al. 2008)."""
 
 _ORDER = 3
 N_PATTERNS = 6

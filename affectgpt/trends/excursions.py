@@ -2,6 +2,8 @@
 
 The measures are those of Utterance Emotion Dynamics (Hipson & Mohammad 2021, PLoS ONE 16, e0256153): how long an
 excursion lasts, how far from home it peaks, how fast it gets there and how fast it recovers.
+Home reaching one standard deviation to either side is this project's choice: how often affect leaves it and how far it
+gets depend on that width.
 """
 
 from __future__ import annotations

@@ -40,7 +40,7 @@ class Fit:
 def fit(y: Floats, columns: Floats) -> Fit | None:
     """Fit y (n,) by columns (n, K); None where the columns do not tell the coefficients apart, or n is at most K.
 
-    The errors' long-run covariance is the equal-weighted cosine estimate with 0.41 n^(2/3) cosines, which is also the
+    The errors' long-run covariance is the equal-weighted cosine estimate with 0.4 n^(2/3) cosines, which is also the
     degrees of freedom of its t (Lazarus, Lewis, Stock & Watson 2018, J. Bus. Econ. Stat. 36, 541-559): its intervals
     hold better in short series than those of Newey and West.
     """
@@ -58,7 +58,7 @@ def fit(y: Floats, columns: Floats) -> Fit | None:
     bread = np.linalg.inv((columns / scale).T @ (columns / scale)) / np.outer(scale, scale)
     coefficients = bread @ columns.T @ y
     scores = columns * (y - columns @ coefficients)[:, None]
-    n_cosines = max(1, min(int(0.41 * n ** (2 / 3)), n - k))
+    n_cosines = max(1, min(int(0.4 * n ** (2 / 3)), n - k))
     long_run = dct(scores, axis=0)[1 : n_cosines + 1] / np.sqrt(2 * n)
     meat = n * (long_run.T @ long_run) / n_cosines
     return Fit(coefficients, bread @ meat @ bread, n_cosines)
