@@ -9,10 +9,10 @@ PYTEST_ARGS ?=
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup explain serve test test-slow check bench bench-au bench-clips bench-serve adapter appraisers conformal vllm vllm-setup
+.PHONY: help setup explain serve test test-slow check bench bench-au bench-batch bench-clips bench-fusion bench-serve bench-trends adapter appraisers conformal vllm vllm-setup
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: ## prepare .venv, and nothing else
 	@py="$(PYTHON)"; if [ -z "$$py" ]; then \
@@ -56,6 +56,17 @@ bench: setup ## speed and memory, printed as JSON
 bench-serve: vllm-setup ## vLLM against transformers and peft, then the gateway under load, printed as JSON
 	@$(BIN)/python tests/bench/bench_serve.py
 	@$(BIN)/python tests/bench/load_serve.py
+
+bench-batch: setup ## a batch beside its own stages, printed as JSON; needs the shared recordings
+	@$(BIN)/python tests/bench/bench_batch.py
+
+bench-fusion: vllm-setup ## soft tokens up to the language model and through it, printed as JSON
+	@$(BIN)/python tests/bench/bench_fusion.py
+	@$(BIN)/python tests/bench/bench_adapters.py
+	@$(BIN)/python tests/bench/bench_splice.py
+
+bench-trends: setup ## how often the intervals of trends hold, printed as JSON; ten minutes of one core
+	@$(BIN)/python tests/bench/bench_trends.py
 
 bench-au: setup ## action units against posed emotions, printed as JSON; needs the shared recordings
 	@$(BIN)/python tests/bench/bench_au.py
