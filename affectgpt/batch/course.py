@@ -18,7 +18,7 @@ from affectgpt.batch.records import BadItem, Done, Failure, Fingerprints, Item, 
 from affectgpt.batch.tally import Stage, Tally
 from affectgpt.batch.threads import Threads
 from affectgpt.batch.wishes import wish
-from affectgpt.errors import AffectError, EngineError, EngineUnreachable
+from affectgpt.errors import AffectError, EngineError, EngineUnreachable, MediaNotFound, MediaUnreachable
 from affectgpt.readers import AgentOptions
 from affectgpt.record_json import to_json
 from affectgpt.records import Outcome
@@ -177,7 +177,13 @@ class Course:
         work.stage = "fetch"
         if item.media is None:
             return self._is_kept(work, sha256_of_words(work.options) or SHA256_OF_NOTHING)
-        work.stamp, work.beside = fetcher.stamp(item), fetcher.beside(item)
+        try:
+            work.stamp, work.beside = fetcher.stamp(item), fetcher.beside(item)
+        except (MediaNotFound, MediaUnreachable):
+            work.is_over = done is not None and done.status == "ok"  # a finished row outlives its medium
+            if work.is_over:
+                return True
+            raise
         if done is None or not work.stamp or done.media_stamp != work.stamp or not done.fingerprints.media_sha256:
             return False
         return self._is_kept(work, done.fingerprints.media_sha256)

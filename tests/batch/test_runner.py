@@ -192,6 +192,19 @@ def test_a_file_that_was_only_touched_is_hashed_and_kept(tmp_path: Path) -> None
     assert job.run().n_kept == 2
 
 
+@pytest.mark.parametrize("retry_failed", [True, False])
+def test_a_row_outlives_its_medium(tmp_path: Path, retry_failed: bool) -> None:
+    job = bench(tmp_path, 4)
+    job.run()
+    gone = job.source.rows[2]
+    assert isinstance(gone, Item)
+    Path(str(gone.media)).unlink()
+    job.retry_failed = retry_failed
+    tally = job.run()
+    assert (tally.n_kept, tally.n_failed) == (4, 0)
+    assert job.ledger.kept[gone.id].status == "ok"
+
+
 def test_failed_rows_wait_until_they_are_asked_for(tmp_path: Path) -> None:
     job = bench(tmp_path, 6, Failing(EngineError("answered 400"), "clip 2", "clip 4"))
     job.source.rows = [
