@@ -20,7 +20,7 @@ import yaml
 
 from affectgpt.errors import OptionError
 
-__all__ = ["PRESETS", "Recipe", "describe_keys", "load_recipe", "write_yaml"]
+__all__ = ["PRESETS", "Recipe", "describe_keys", "key", "load_recipe", "read_recipe", "write_yaml"]
 
 PRESETS = Path(__file__).resolve().parent / "configs"
 """Folder of the shipped recipes; the `accelerate` files beside them lie in `configs/accelerate`."""
@@ -30,7 +30,11 @@ JUDGED = ("loss", "parsed", "label_f1", "supported", "hallucinated", "exact")
 TRACKERS = ("tensorboard", "wandb", "mlflow", "trackio")
 
 
-def _key(default: Any, doc: str, *, section: str = "", choices: Sequence[str] = (), least: float | None = None) -> Any:
+Keyed = typing.TypeVar("Keyed", bound=Any)
+
+
+def key(default: Any, doc: str, *, section: str = "", choices: Sequence[str] = (), least: float | None = None) -> Any:
+    """A field of a recipe, with what its YAML comment and the command line say of it."""
     notes = {"doc": doc, "section": section, "choices": tuple(choices), "least": least}
     return field(default=default, metadata=notes)
 
@@ -39,96 +43,94 @@ def _key(default: Any, doc: str, *, section: str = "", choices: Sequence[str] = 
 class Recipe:
     """Everything that decides what a training gives; the resolved one lies beside every result."""
 
-    model: str = _key(
+    model: str = key(
         "smollm2-135m-instruct",
         "Base model: the embedded one by this name, a folder, or a Hugging Face id.",
         section="The base",
     )
-    revision: str | None = _key(None, "Branch, tag or commit of a Hugging Face id; null is its newest.")
-    dtype: str = _key(
+    revision: str | None = key(None, "Branch, tag or commit of a Hugging Face id; null is its newest.")
+    dtype: str = key(
         "bfloat16",
         "Of the frozen weights. The adapter's own are float32 in any case.",
         choices=("bfloat16", "float32"),
     )
-    quantize: str = _key(
+    quantize: str = key(
         "none",
         "nf4 holds the frozen weights in four bits (QLoRA, arXiv 2305.14314). CUDA only.",
         choices=("none", "nf4"),
     )
 
-    data: str = _key(
+    data: str = key(
         "data", "Folder with train.jsonl and dev.jsonl (rows as instruction_data makes them).", section="The rows"
     )
-    tasks: tuple[str, ...] = _key((), "Keep the rows of these tasks; empty keeps all.")
-    n_rows: int | None = _key(None, "Train on so many rows, drawn by the seed; null takes all.", least=1)
-    n_dev_rows: int | None = _key(None, "Watch so many dev rows, drawn by the seed; null takes all.", least=1)
-    max_length: int = _key(1536, "Tokens of the longest row, and of a pack.", least=16)
-    too_long: str = _key(
+    tasks: tuple[str, ...] = key((), "Keep the rows of these tasks; empty keeps all.")
+    n_rows: int | None = key(None, "Train on so many rows, drawn by the seed; null takes all.", least=1)
+    n_dev_rows: int | None = key(None, "Watch so many dev rows, drawn by the seed; null takes all.", least=1)
+    max_length: int = key(1536, "Tokens of the longest row, and of a pack.", least=16)
+    too_long: str = key(
         "refuse",
         "A row beyond max_length: refuse stops before training, drop leaves it out, cut shortens its answer, which "
         "teaches to stop anywhere.",
         choices=("refuse", "drop", "cut"),
     )
-    packing: bool = _key(True, "Put several rows into one sequence; none sees another. Off: rows side by side.")
+    packing: bool = key(True, "Put several rows into one sequence; none sees another. Off: rows side by side.")
 
-    name: str = _key(
-        "adapter", "The adapter's id, in its manifest and in every answer it gives.", section="The adapter"
-    )
-    start_from: str | None = _key(
+    name: str = key("adapter", "The adapter's id, in its manifest and in every answer it gives.", section="The adapter")
+    start_from: str | None = key(
         None,
         "Sealed adapter to train on from, of the same base, rank, alpha and targets: a folder, or shipped; null begins "
         "anew.",
     )
-    rank: int = _key(16, "Rank r of the update BA.", least=1)
-    alpha: int = _key(32, "The update is scaled by alpha / r.", least=1)
-    dropout: float = _key(0.0, "On the adapter's input, in training only.", least=0.0)
-    targets: tuple[str, ...] = _key(ALL_PROJECTIONS, "The linear layers that get an update.")
+    rank: int = key(16, "Rank r of the update BA.", least=1)
+    alpha: int = key(32, "The update is scaled by alpha / r.", least=1)
+    dropout: float = key(0.0, "On the adapter's input, in training only.", least=0.0)
+    targets: tuple[str, ...] = key(ALL_PROJECTIONS, "The linear layers that get an update.")
 
-    learning_rate: float = _key(1e-3, "Peak learning rate.", section="The steps", least=0.0)
-    schedule: str = _key(
+    learning_rate: float = key(1e-3, "Peak learning rate.", section="The steps", least=0.0)
+    schedule: str = key(
         "cosine",
         "How the learning rate falls after warm-up.",
         choices=("cosine", "linear", "constant_with_warmup", "constant"),
     )
-    warmup_steps: int = _key(20, "Steps over which it rises from zero.", least=0)
-    batch: int = _key(4, "Rows, or packs, side by side on one device.", least=1)
-    accumulate: int = _key(1, "Batches that make up one step.", least=1)
-    epochs: float = _key(1.0, "Times over all rows.", least=0.0)
-    max_steps: int | None = _key(None, "Stop after so many steps whatever the epochs say.", least=1)
-    weight_decay: float = _key(0.0, "AdamW's, on the adapter's matrices.", least=0.0)
-    max_grad_norm: float = _key(1.0, "Longer gradients are shortened to this.", least=0.0)
-    optimizer: str = _key(
+    warmup_steps: int = key(20, "Steps over which it rises from zero.", least=0)
+    batch: int = key(4, "Rows, or packs, side by side on one device.", least=1)
+    accumulate: int = key(1, "Batches that make up one step.", least=1)
+    epochs: float = key(1.0, "Times over all rows.", least=0.0)
+    max_steps: int | None = key(None, "Stop after so many steps whatever the epochs say.", least=1)
+    weight_decay: float = key(0.0, "AdamW's, on the adapter's matrices.", least=0.0)
+    max_grad_norm: float = key(1.0, "Longer gradients are shortened to this.", least=0.0)
+    optimizer: str = key(
         "adamw_torch",
         "Which AdamW; the 8-bit ones need CUDA.",
         choices=("adamw_torch", "adamw_torch_fused", "adamw_8bit", "paged_adamw_8bit"),
     )
-    seed: int = _key(7, "Decides the adapter's first weights, the order of rows and the dropout.", least=0)
+    seed: int = key(7, "Decides the adapter's first weights, the order of rows and the dropout.", least=0)
 
-    gradient_checkpointing: bool = _key(
+    gradient_checkpointing: bool = key(
         False, "Compute activations twice instead of keeping them: a quarter slower, far less memory.", section="Means"
     )
-    attention: str = _key(
+    attention: str = key(
         "auto",
         "auto takes flash_attention_2 on a GPU that has it, else `segments`: each packed row by itself.",
         choices=("auto", "segments", "sdpa", "eager", "flash_attention_2"),
     )
-    threads: int | None = _key(None, "CPU threads; null leaves torch's own number.", least=1)
+    threads: int | None = key(None, "CPU threads; null leaves torch's own number.", least=1)
 
-    log_steps: int = _key(5, "Write down the loss every so many steps.", section="Watching", least=1)
-    eval_steps: int = _key(50, "Look at the dev rows every so many steps.", least=1)
-    save_steps: int = _key(50, "Checkpoint every so many steps; a multiple of eval_steps.", least=1)
-    keep: int = _key(3, "Newest checkpoints kept, beside the best.", least=1)
-    best_by: str = _key(
+    log_steps: int = key(5, "Write down the loss every so many steps.", section="Watching", least=1)
+    eval_steps: int = key(50, "Look at the dev rows every so many steps.", least=1)
+    save_steps: int = key(50, "Checkpoint every so many steps; a multiple of eval_steps.", least=1)
+    keep: int = key(3, "Newest checkpoints kept, beside the best.", least=1)
+    best_by: str = key(
         "loss", "What chooses the checkpoint that becomes the adapter, always on dev rows.", choices=JUDGED
     )
-    early_stop: int = _key(0, "Stop after so many looks without a better one; 0 never does.", least=0)
-    n_answers: int = _key(
+    early_stop: int = key(0, "Stop after so many looks without a better one; 0 never does.", least=0)
+    n_answers: int = key(
         0, "At each look, write answers to so many dev rows and score them; 0 watches the loss alone.", least=0
     )
-    answer_tokens: int = _key(640, "An answer longer than this counts as unparsed.", least=1)
-    report_to: tuple[str, ...] = _key((), f"Trackers to report to: {', '.join(TRACKERS)}. Each must be installed.")
+    answer_tokens: int = key(640, "An answer longer than this counts as unparsed.", least=1)
+    report_to: tuple[str, ...] = key((), f"Trackers to report to: {', '.join(TRACKERS)}. Each must be installed.")
 
-    out: str = _key("runs/finetune", "Folder for checkpoints, plots and the adapter.", section="Where")
+    out: str = key("runs/finetune", "Folder for checkpoints, plots and the adapter.", section="Where")
 
 
 def load_recipe(source: str | Path, overrides: Sequence[str] = ()) -> Recipe:
@@ -137,14 +139,22 @@ def load_recipe(source: str | Path, overrides: Sequence[str] = ()) -> Recipe:
     Raises:
         OptionError: no such file or preset, malformed YAML, an unknown key, or a value that does not fit its key.
     """
-    path = _find(str(source))
+    return check(read_recipe(Recipe(), source, overrides, PRESETS))
+
+
+def read_recipe(default: Keyed, source: str | Path, overrides: Sequence[str], presets: Path) -> Keyed:
+    """A recipe of any kind, a dataclass of `key` fields, not yet checked; `presets` is the folder of its presets.
+
+    Raises: as `load_recipe`.
+    """
+    path = _find(str(source), presets)
     given = _read(path)
     for override in overrides:
-        key, equals, value = override.partition("=")
+        name, equals, value = override.partition("=")
         if not equals:
             raise OptionError(f"{override!r} is not key=value", "write for example learning_rate=2e-4")
-        given[key.strip()] = _plain_value(value)
-    return check(replace(Recipe(), **{k: _fit(k, v, path.name) for k, v in given.items()}))
+        given[name.strip()] = _plain_value(value)
+    return replace(default, **{k: _fit(type(default), k, v, path.name) for k, v in given.items()})
 
 
 def check(recipe: Recipe) -> Recipe:
@@ -170,7 +180,7 @@ def check(recipe: Recipe) -> Recipe:
     return recipe
 
 
-def write_yaml(recipe: Recipe, heading: str = "") -> str:
+def write_yaml(recipe: Any, heading: str = "") -> str:
     """The recipe as YAML, every key under its doc; `load_recipe` reads it back to the same recipe."""
     lines = [f"# {line}" for line in textwrap.wrap(heading, 116)]
     for f in fields(recipe):
@@ -182,13 +192,13 @@ def write_yaml(recipe: Recipe, heading: str = "") -> str:
     return "\n".join(lines).lstrip("\n") + "\n"
 
 
-def describe_keys() -> list[tuple[str, str, str]]:
-    """(key, default, doc) of every key, in order."""
-    empty = Recipe()
-    return [(f.name, _yaml_value(_listed(getattr(empty, f.name))), _told(f)) for f in fields(Recipe)]
+def describe_keys(empty: Any = None) -> list[tuple[str, str, str]]:
+    """(key, default, doc) of every key, in order; of another kind of recipe where one with its defaults is given."""
+    empty = empty or Recipe()
+    return [(f.name, _yaml_value(_listed(getattr(empty, f.name))), _told(f)) for f in fields(empty)]
 
 
-def as_row(recipe: Recipe) -> dict[str, Any]:
+def as_row(recipe: Any) -> dict[str, Any]:
     """The recipe as JSON takes it."""
     return {k: _listed(v) for k, v in asdict(recipe).items()}
 
@@ -205,14 +215,14 @@ def _told(f: Any) -> str:
     return f.metadata["doc"] + (f" One of: {', '.join(choices)}." if choices else "")
 
 
-def _find(source: str) -> Path:
+def _find(source: str, presets: Path) -> Path:
     path = Path(source).expanduser()
     if path.is_file():
         return path
-    preset = PRESETS / f"{source}.yaml"
+    preset = presets / f"{source}.yaml"
     if "/" not in source and preset.is_file():
         return preset
-    there = ", ".join(sorted(p.stem for p in PRESETS.glob("*.yaml")))
+    there = ", ".join(sorted(p.stem for p in presets.glob("*.yaml")))
     raise OptionError(f"no recipe file or preset {source!r}", f"the presets are {there}")
 
 
@@ -246,20 +256,21 @@ def _plain_value(text: str) -> Any:
 
 
 @cache
-def _types() -> Mapping[str, Any]:
-    return typing.get_type_hints(Recipe)
+def _types(kind: type) -> Mapping[str, Any]:
+    return typing.get_type_hints(kind)
 
 
-def _fit(key: str, value: Any, where: str) -> Any:
+def _fit(kind: Any, key: str, value: Any, where: str) -> Any:
     """The value as its key's type, or an error that says what was wrong."""
-    if key not in _types():
-        near = difflib.get_close_matches(key, _types(), n=1, cutoff=0.5)
-        hint = f"did you mean {near[0]}?" if near else f"the keys are {', '.join(_types())}"
+    known = _types(kind)
+    if key not in known:
+        near = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
+        hint = f"did you mean {near[0]}?" if near else f"the keys are {', '.join(known)}"
         raise OptionError(f"unknown key {key!r} in {where} or an override", hint)
-    fitted = _cast(_types()[key], value)
-    notes = next(f.metadata for f in fields(Recipe) if f.name == key)
+    fitted = _cast(known[key], value)
+    notes = next(f.metadata for f in fields(kind) if f.name == key)
     if fitted is _NO or (notes["choices"] and fitted not in notes["choices"]):
-        wanted = f"one of {', '.join(notes['choices'])}" if notes["choices"] else _type_words(_types()[key])
+        wanted = f"one of {', '.join(notes['choices'])}" if notes["choices"] else _type_words(known[key])
         raise OptionError(f"{key}: {value!r} does not fit", f"give {wanted}")
     if notes["least"] is not None and fitted is not None and fitted < notes["least"]:
         raise OptionError(f"{key}: {value!r} is too small", f"the least is {notes['least']:g}")

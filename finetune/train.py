@@ -33,7 +33,7 @@ from finetune.loading import (
 from finetune.rows import choose, encode, read_rows
 from finetune.runs import Run, open_run
 
-__all__ = ["main", "train"]
+__all__ = ["main", "prepare", "train"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +60,7 @@ def train(
     """
     doors, tell = doors or Doors(), tell or (lambda _: None)
     need_packages("trl", "datasets")
-    _prepare(recipe)
+    prepare(recipe.threads)
     with quiet():
         return _train(recipe, fresh, tell, doors)
 
@@ -89,7 +89,8 @@ def _train(recipe: Recipe, fresh: bool, tell: Callable[[str], None], doors: Door
     return exporting.seal(trainer, recipe, run)
 
 
-def _prepare(recipe: Recipe) -> None:
+def prepare(threads: int | None) -> None:
+    """Set up this process for training: torch's threads (None leaves them), and no progress bars."""
     import datasets
     import numpy as np
     import torch
@@ -102,8 +103,8 @@ def _prepare(recipe: Recipe) -> None:
         # Set before any work starts: threads take the setting from the one that makes them.
         torch.set_flush_denormal(True)
     datasets.disable_progress_bars()
-    if recipe.threads:
-        torch.set_num_threads(recipe.threads)
+    if threads:
+        torch.set_num_threads(threads)
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 

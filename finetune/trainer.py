@@ -11,7 +11,8 @@ from __future__ import annotations
 import json
 import math
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from trl import SFTTrainer
 from affectgpt.errors import AffectError, EngineError
 from finetune.rows import IGNORED
 
-__all__ = ["WHOLE", "AnswerTrainer", "Seal", "Telling", "last_whole"]
+__all__ = ["WHOLE", "AnswerTrainer", "Seal", "Telling", "last_whole", "telling_disk"]
 
 WHOLE = "whole.json"
 """Written last into a checkpoint: the sizes of its files. A folder without it was cut short."""
@@ -87,15 +88,22 @@ class AnswerTrainer(SFTTrainer):  # type: ignore[misc]
         """None: the card is written at the export, with what was measured."""
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
-        try:
+        with telling_disk(self.args.output_dir):
             super()._save_checkpoint(model, trial)
-        except (OSError, RuntimeError, SafetensorError) as e:
-            free = shutil.disk_usage(self.args.output_dir).free
-            raise AffectError(
-                f"cannot write a checkpoint to {self.args.output_dir} ({free / 1e6:.0f} MB free): "
-                f"{(str(e).strip() or type(e).__name__).splitlines()[0][:200]}",
-                "make room; the same command then goes on from the last whole checkpoint",
-            ) from e
+
+
+@contextmanager
+def telling_disk(folder: str) -> Iterator[None]:
+    """Writing a checkpoint in `folder`. Raises AffectError, with the room that is left, where that fails."""
+    try:
+        yield
+    except (OSError, RuntimeError, SafetensorError) as e:
+        free = shutil.disk_usage(folder).free
+        raise AffectError(
+            f"cannot write a checkpoint to {folder} ({free / 1e6:.0f} MB free): "
+            f"{(str(e).strip() or type(e).__name__).splitlines()[0][:200]}",
+            "make room; the same command then goes on from the last whole checkpoint",
+        ) from e
 
 
 class Seal(TrainerCallback):  # type: ignore[misc]

@@ -66,14 +66,36 @@ def check(recipe: RecipeArgument, overrides: Overrides = None, debug: Debug = Fa
 
 
 @app.command()
-def keys() -> None:
+def fuse(
+    recipe: RecipeArgument,
+    overrides: Overrides = None,
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Begin anew; removes an older run in the same folder.")
+    ] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress on stderr.")] = False,
+    debug: Debug = False,
+) -> None:
+    """Train a stage of the fused path: its folder goes to `explain --path fused --fusion`; keys: `keys --fuse`."""
+    from finetune.fusing.recipe import load_fusing_recipe
+    from finetune.fusing.training import fuse as run
+
+    folder = run(load_fusing_recipe(recipe, overrides or ()), fresh=fresh, tell=None if quiet else _tell)
+    typer.echo(plain(str(folder)))
+
+
+@app.command()
+def keys(
+    fuse: Annotated[bool, typer.Option("--fuse", help="Those of `finetune fuse`.")] = False,
+) -> None:
     """Every key of a recipe, its default and what it does; and the presets."""
     from finetune.config import PRESETS, describe_keys, heading_of
+    from finetune.fusing.recipe import PRESETS as FUSING
+    from finetune.fusing.recipe import FusingRecipe
 
-    for name, default, doc in describe_keys():
+    for name, default, doc in describe_keys(FusingRecipe() if fuse else None):
         typer.echo(f"{name}={default}\n    {doc}")
     typer.echo("\nPresets:")
-    for path in sorted(PRESETS.glob("*.yaml")):
+    for path in sorted((FUSING if fuse else PRESETS).glob("*.yaml")):
         typer.echo(f"{path.stem}\n    {heading_of(path)}")
 
 
