@@ -72,9 +72,11 @@ class Batcher:
             "input_ids": _padded([row.ids for row in rows], length, 0),
             "attention_mask": _padded([[1] * len(row) for row in rows], length, 0),
             "labels": _padded([row.labels for row in rows], length, IGNORED),
-            "features": {m.value: batch for m, batch in features.items()},
-            "places": places,
-            "where": _where(rows),
+            "soft": {
+                "features": {m.value: batch for m, batch in features.items()},
+                "places": places,
+                "where": _where(rows),
+            },
             "dimensions": torch.tensor(dimensions, dtype=torch.float32),
         }
 

@@ -73,20 +73,19 @@ class FusedModel(Learned):
         input_ids: Tensor,
         attention_mask: Tensor,
         labels: Tensor,
-        features: Mapping[str, FeatureBatch],
-        places: Sequence[tuple[int, str]],
-        where: Tensor,
+        soft: Mapping[str, Any],
         dimensions: Tensor,
     ) -> dict[str, Tensor]:
         """`answer`: mean negative log-likelihood of the labelled tokens; `loss`: that, and what else is asked for.
 
-        input_ids, attention_mask, labels: (B, S) · places: row and name of every soft part, where: (2, N) batch and
-        position of every soft token of them, in order · dimensions: (B, 3), NaN where unknown.
+        input_ids, attention_mask, labels: (B, S) · soft: `features` by modality, `places`: row and name of every soft
+        part, `where`: (2, N) batch and position of every soft token of them, in order · dimensions: (B, 3), NaN where
+        unknown.
         """
         targets = labels[:, 1:]
         columns = (targets != IGNORED).any(0).nonzero().flatten()
         out = self.llm(
-            inputs_embeds=self._embedded(input_ids, features, places, where),
+            inputs_embeds=self._embedded(input_ids, soft["features"], soft["places"], soft["where"]),
             attention_mask=attention_mask,
             use_cache=False,
             logits_to_keep=columns,

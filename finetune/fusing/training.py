@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,16 @@ from finetune.train import prepare
 __all__ = ["fuse"]
 
 Tell = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class _Rows:
+    """Scenes of both sides, the train rows' lengths in tokens, and the collators of train and dev."""
+
+    train: Sequence[SignalExample]
+    dev: Sequence[SignalExample]
+    lengths: Sequence[int]
+    collators: Sequence[Any]
 
 
 def fuse(recipe: FusingRecipe, *, fresh: bool = False, tell: Tell | None = None) -> Path:
@@ -62,7 +73,7 @@ def _fuse(recipe: FusingRecipe, run: FusingRun, tell: Tell) -> Path:
     n_learned = sum(p.numel() for p in built.model.parameters() if p.requires_grad)
     tell(f"{len(scenes.train)} train and {len(scenes.dev)} dev scenes; {n_learned:,} parameters learn")
     run.begin({"train": len(scenes.train), "dev": len(scenes.dev)}, built.started_from)
-    trainer = _trainer(recipe, run, built.model, (scenes.train, scenes.dev), collators, lengths, tell)
+    trainer = _trainer(recipe, run, built.model, _Rows(scenes.train, scenes.dev, lengths, collators), tell)
     trainer.add_callback(_epochs(epoch))
     start, began = run.resume_from(tell), time.monotonic()
     trainer.train(resume_from_checkpoint=str(start) if start else None)
@@ -72,8 +83,6 @@ def _fuse(recipe: FusingRecipe, run: FusingRun, tell: Tell) -> Path:
 
 def _fitting(recipe: FusingRecipe, scenes: Any, config: FusionConfig | None, tell: Tell) -> tuple[Any, list[int], Form]:
     """Scenes that are short enough with all their soft tokens, and the lengths of those that are trained on."""
-    from dataclasses import replace
-
     tokenizer = load_tokenizer(recipe, models.resolve(recipe.model)[1])  # type: ignore[arg-type]
     form = Form(recipe.prompt, recipe.answer, tokenizer, _counts(config))
     kept: dict[str, list[SignalExample]] = {}
@@ -127,9 +136,7 @@ def _feature_batcher(recipe: FusingRecipe, scenes: Any, built: Any) -> Any:
     return FeatureBatcher(built.config, scenes.cache, words)
 
 
-def _trainer(
-    recipe: FusingRecipe, run: FusingRun, model: Any, sides: Any, collators: Any, lengths: Sequence[int], tell: Tell
-) -> Any:
+def _trainer(recipe: FusingRecipe, run: FusingRun, model: Any, rows: _Rows, tell: Tell) -> Any:
     from transformers import EarlyStoppingCallback, PrinterCallback
 
     from finetune.fusing.trainer import FusingTrainer, optimizer, settings
@@ -139,12 +146,12 @@ def _trainer(
     trainer = FusingTrainer(
         model=model,
         args=settings(recipe, str(run.checkpoints)),
-        data_collator=collators[0],
-        train_dataset=sides[0],
-        eval_dataset=sides[1],
+        data_collator=rows.collators[0],
+        train_dataset=rows.train,
+        eval_dataset=rows.dev,
         callbacks=[Seal(run.keep_history), Telling(tell), *stopping],
         optimizers=(optimizer(recipe, model), None),
     )
-    trainer.lengths, trainer.dev_collator = lengths, collators[1]
+    trainer.lengths, trainer.dev_collator = rows.lengths, rows.collators[1]
     trainer.remove_callback(PrinterCallback)
     return trainer

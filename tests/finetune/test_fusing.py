@@ -99,10 +99,10 @@ def test_what_dropout_takes_stands_in_the_prompt_as_missing(place: Path, tmp_pat
     form = form_of(recipe, {name: built.config.n_tokens(name) for name in built.config.names})
     whole = Batcher(form, built.config, scenes.cache)(scenes.train[:4])
     lost = Batcher(form, built.config, scenes.cache, lambda: Dropping(steps=1 - 1e-9))(scenes.train[:4])
-    assert len(whole["places"]) == 8
-    assert whole["where"].shape[1] == 4 * 3
-    assert lost["places"] == []
-    assert lost["where"].shape == (2, 0)
+    assert len(whole["soft"]["places"]) == 8
+    assert whole["soft"]["where"].shape[1] == 4 * 3
+    assert lost["soft"]["places"] == []
+    assert lost["soft"]["where"].shape == (2, 0)
     torch.manual_seed(0)
     assert built.model(**lost)["loss"].isfinite()
 
