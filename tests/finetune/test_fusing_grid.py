@@ -85,6 +85,8 @@ def test_the_table_holds_what_is_done_beside_constant_and_majority(tmp_path: Pat
     asked = asked_scenes(grid)
     assert len(asked) == 16
     assert all(s.label for s in asked)
+    noisy, whole = ({s.scene for s in asked if s.condition == c} for c in ("SNR 10 dB", "whole"))
+    assert noisy == whole
     table = write_table(collect(grid, asked))
     assert "| constant | 8 |" in table
     assert "| majority | 8 |" in table
