@@ -33,6 +33,7 @@ SENSING_OPTIONS = (
     AgentOptions(setting="workplace"),
     AgentOptions(voice_reader="praat"),
     AgentOptions(max_duration_s=10),
+    AgentOptions(encoders=("face-units@1",)),
 )
 
 
