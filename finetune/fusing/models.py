@@ -64,9 +64,9 @@ class FusedModel(Learned):
         self.llm, self.fuser, self.vad_weight = llm, fuser, vad_weight
         self.dimensions = DimensionHead(llm.config.hidden_size) if vad_weight else None
 
-    def gradient_checkpointing_enable(self, *args: Any, **kwargs: Any) -> None:
+    def activation_checkpointing_enable(self, *args: Any, **kwargs: Any) -> None:
         """As the language model's."""
-        self.llm.gradient_checkpointing_enable(*args, **kwargs)
+        self.llm.activation_checkpointing_enable(*args, **kwargs)
 
     def forward(
         self,

@@ -47,7 +47,9 @@ class FusingTrainer(Trainer):  # type: ignore[misc]
         """The loss, a mean over the batch's labelled tokens; over batches that make up one step, their mean."""
         llm = getattr(self.accelerator.unwrap_model(model), "llm", None)
         # LoRA's float32 matrices are cast down; casting what goes through them up costs a quarter more time.
-        casting = disable_input_dtype_casting(llm) if isinstance(llm, PeftModel) else nullcontext()
+        # Activations that are computed twice are computed in the backward pass too, which stands outside of this.
+        is_once = isinstance(llm, PeftModel) and not self.args.gradient_checkpointing
+        casting = disable_input_dtype_casting(llm) if is_once else nullcontext()
         with casting:
             found = model(**inputs)
         return (found["loss"], found) if return_outputs else found["loss"]

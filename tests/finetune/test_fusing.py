@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 from tiny_model import write_tiny
+from trainings import tiny_model
 
 from affectgpt.engines.engine import EngineOptions
 from affectgpt.engines.local import LocalEngine
@@ -210,6 +211,19 @@ def test_stages_refuse_what_does_not_fit(place: Path, tmp_path: Path) -> None:
         fuse(small(place, tmp_path / "b", start_from=str(first), adapter="qformer"))
     with pytest.raises(OptionError, match="no train scene"):
         fuse(small(place, tmp_path / "c", modalities=("voice",)))
+
+
+def test_the_papers_preset_takes_a_step_on_its_own_architecture(place: Path, tmp_path: Path) -> None:
+    model = tiny_model(tmp_path / "qwen2", "qwen2")
+    changed = [f"model={model}", f"data={place / 'data'}", f"out={tmp_path / 'run'}", "max_steps=2", "eval_steps=2"]
+    recipe = load_fusing_recipe("affectgpt-7b", [*changed, "save_steps=2", "log_steps=1", "n_rows=6", "n_dev_rows=2"])
+    lines: list[str] = []
+    told = read_fusion_manifest(fuse(recipe, tell=lines.append))
+    assert (told.config.adapter, told.config.softmax, told.config.token_rms) == ("attention", False, None)
+    # Warm-up is there from the first step: the rate is far below its peak.
+    rates = [float(line.split("learning_rate ")[1].split(";")[0]) for line in lines if "learning_rate" in line]
+    assert rates == sorted(rates)
+    assert max(rates) <= 2 * recipe.learning_rate / recipe.warmup_steps
 
 
 @pytest.mark.parametrize("path", sorted(PRESETS.glob("*.yaml")), ids=lambda p: p.stem)
