@@ -52,7 +52,7 @@ def test_what_is_trained_is_what_is_asked_byte_for_byte(tmp_path: Path, llama: P
     engine = LocalEngine(EngineOptions(dtype="float32"), str(llama), "none")
     for made in read_rows(path):
         trained = encode(made, tokenizer)
-        asked = engine._encode(made.prompt)
+        asked = engine._encode(made.prompt).ids
         assert trained.input_ids[: len(asked)] == asked
         assert trained.labels[: len(asked)] == [IGNORED] * len(asked)
         answer = trained.labels[len(asked) :]
