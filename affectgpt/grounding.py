@@ -46,7 +46,11 @@ _FIRM = re.compile(
 )
 _CONFLICT = re.compile(r"\b(?:conflict|conflicts|contradict|contradicts|at odds)\b", re.I)
 _DIFFERENCE = re.compile(r"\b(?:lean|leans|point|points) (?:in )?different (?:ways|directions)\b", re.I)
-_AGREEMENT = re.compile(r"\b(?:agree|agrees|same way|support each other|in line with each other)\b", re.I)
+_AGREEMENT = re.compile(
+    r"\b(?:agrees?|same (?:way|story)|support each other|in line with|bears? (?:each other )?out|borne out|go together"
+    r"|of one mind|in keeping with)\b",
+    re.I,
+)
 _CHANNELS = {
     "face": re.compile(r"\bfac(?:e|ial)\b", re.I),
     "voice": re.compile(r"\b(?:voice|tone)\b", re.I),
