@@ -17,7 +17,9 @@ from typing import Any
 import httpx
 from gateway_fakes import wait_for
 
-COMMAND = [sys.executable, "-c", "from affectgpt.cli import main; main()", "serve", "--launch"]
+# Ctrl-C works as on a terminal, also where the tests themselves run in the background and ignore it.
+BEGIN = "from signal import *; signal(SIGINT, default_int_handler); from affectgpt.cli import main; main()"
+COMMAND = [sys.executable, "-c", BEGIN, "serve", "--launch"]
 CHAT: dict[str, Any] = {"model": "affectgpt", "messages": [{"role": "user", "content": "I am glad."}], "explain": False}
 START_S = 420.0
 """Far more than a start takes, also where ten others want the processor."""
