@@ -18,7 +18,7 @@ import httpx
 from gateway_fakes import wait_for
 
 # Ctrl-C works as on a terminal, also where the tests themselves run in the background and ignore it.
-BEGIN = "from signal import *; signal(SIGINT, default_int_handler); from affectgpt.cli import main; main()"
+BEGIN = "import signal as s; s.signal(s.SIGINT, s.default_int_handler); from affectgpt.cli import main; main()"
 COMMAND = [sys.executable, "-c", BEGIN, "serve", "--launch"]
 CHAT: dict[str, Any] = {"model": "affectgpt", "messages": [{"role": "user", "content": "I am glad."}], "explain": False}
 START_S = 420.0
