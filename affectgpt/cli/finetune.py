@@ -34,6 +34,8 @@ Overrides = Annotated[
     list[str] | None, typer.Argument(metavar="[KEY=VALUE]…", help="Overrides; `finetune keys` lists all.")
 ]
 Folder = Annotated[Path, typer.Argument(metavar="ADAPTER", help="A sealed adapter folder.")]
+Fresh = Annotated[bool, typer.Option("--fresh", help="Begin anew; removes an older run in the same folder.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress on stderr.")]
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.", callback=remember_debug)]
 
 
@@ -41,10 +43,8 @@ Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an e
 def train(
     recipe: RecipeArgument,
     overrides: Overrides = None,
-    fresh: Annotated[
-        bool, typer.Option("--fresh", help="Begin anew; removes an older run in the same folder.")
-    ] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress on stderr.")] = False,
+    fresh: Fresh = False,
+    quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
     """Train; an unfinished run of the same recipe is gone on with."""
@@ -69,10 +69,8 @@ def check(recipe: RecipeArgument, overrides: Overrides = None, debug: Debug = Fa
 def fuse(
     recipe: RecipeArgument,
     overrides: Overrides = None,
-    fresh: Annotated[
-        bool, typer.Option("--fresh", help="Begin anew; removes an older run in the same folder.")
-    ] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress on stderr.")] = False,
+    fresh: Fresh = False,
+    quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
     """Train a stage of the fused path: its folder goes to `explain --path fused --fusion`; keys: `keys --fuse`."""
@@ -107,7 +105,7 @@ def examine(
         typer.Argument(metavar="data=FOLDER [KEY=VALUE]…", help="dev.jsonl's folder, out=FOLDER, flips=200, …"),
     ] = None,
     limit: Annotated[int | None, typer.Option("--limit", min=1, help="Rows from the beginning of the file.")] = None,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress on stderr.")] = False,
+    quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
     """Hold an adapter to every bar on a dev set, beside the untuned model, the rows' own answers and a copier."""
