@@ -26,6 +26,7 @@ __all__ = [
     "need_packages",
     "quiet",
     "started_folder",
+    "step_settings",
 ]
 
 UPSTREAM: tuple[tuple[type[Warning], str], ...] = (
@@ -201,3 +202,30 @@ def _nf4() -> Any:
         bnb_4bit_use_double_quant=True,
         bnb_4bit_compute_dtype=torch.bfloat16,
     )
+
+
+def step_settings(recipe: Any) -> dict[str, Any]:
+    """What transformers' arguments take alike from every kind of recipe: steps, rates, looks, checkpoints, seeds."""
+    return {
+        "per_device_train_batch_size": recipe.batch,
+        "per_device_eval_batch_size": recipe.batch,
+        "gradient_accumulation_steps": recipe.accumulate,
+        "num_train_epochs": recipe.epochs,
+        "max_steps": recipe.max_steps or -1,
+        "learning_rate": recipe.learning_rate,
+        "lr_scheduler_type": recipe.schedule,
+        "warmup_steps": recipe.warmup_steps,
+        "max_grad_norm": recipe.max_grad_norm,
+        "seed": recipe.seed,
+        "data_seed": recipe.seed,
+        "logging_steps": recipe.log_steps,
+        "logging_nan_inf_filter": False,
+        "eval_strategy": "steps",
+        "eval_steps": recipe.eval_steps,
+        "save_steps": recipe.save_steps,
+        "save_total_limit": recipe.keep,
+        "load_best_model_at_end": True,
+        "restore_callback_states_from_checkpoint": bool(recipe.early_stop),
+        "prediction_loss_only": True,
+        "disable_tqdm": True,
+    }

@@ -29,6 +29,7 @@ from finetune.loading import (
     lora_config,
     need_packages,
     quiet,
+    step_settings,
 )
 from finetune.rows import choose, encode, read_rows
 from finetune.runs import Run, open_run
@@ -156,41 +157,21 @@ def _settings(recipe: Recipe, run: Run, device: str) -> Any:
     best = f"eval_{recipe.best_by}"
     return SFTConfig(
         output_dir=str(run.checkpoints),
+        **step_settings(recipe),
         max_length=recipe.max_length if recipe.packing else None,
         packing=recipe.packing,
         padding_free=is_flat,
         shuffle_dataset=recipe.packing,
-        per_device_train_batch_size=recipe.batch,
-        per_device_eval_batch_size=recipe.batch,
-        gradient_accumulation_steps=recipe.accumulate,
-        num_train_epochs=recipe.epochs,
-        max_steps=recipe.max_steps or -1,
-        learning_rate=recipe.learning_rate,
-        lr_scheduler_type=recipe.schedule,
-        warmup_steps=recipe.warmup_steps,
         weight_decay=recipe.weight_decay,
-        max_grad_norm=recipe.max_grad_norm,
         optim=recipe.optimizer,
-        seed=recipe.seed,
-        data_seed=recipe.seed,
         bf16=recipe.dtype == "bfloat16",
         gradient_checkpointing=recipe.gradient_checkpointing,
         use_cpu=device == "cpu",
         dataloader_pin_memory=device != "cpu",
-        logging_steps=recipe.log_steps,
-        logging_nan_inf_filter=False,
-        eval_strategy="steps",
-        eval_steps=recipe.eval_steps,
-        save_steps=recipe.save_steps,
-        save_total_limit=recipe.keep,
-        load_best_model_at_end=True,
         metric_for_best_model=best,
         greater_is_better=recipe.best_by not in ("loss", "hallucinated"),
-        restore_callback_states_from_checkpoint=bool(recipe.early_stop),
-        prediction_loss_only=True,
         report_to=list(recipe.report_to),
         run_name=recipe.name,
-        disable_tqdm=True,
     )
 
 

@@ -17,7 +17,7 @@ from transformers import Trainer, TrainerCallback, TrainingArguments
 from transformers.trainer_pt_utils import LengthGroupedSampler
 
 from finetune.fusing.recipe import FusingRecipe
-from finetune.loading import device_of
+from finetune.loading import device_of, step_settings
 from finetune.trainer import telling_disk
 
 __all__ = ["CountEpochs", "FusingTrainer", "optimizer", "settings"]
@@ -116,33 +116,13 @@ def settings(recipe: FusingRecipe, folder: str) -> TrainingArguments:
     """A recipe as transformers takes it."""
     return TrainingArguments(
         output_dir=folder,
-        per_device_train_batch_size=recipe.batch,
-        per_device_eval_batch_size=recipe.batch,
-        gradient_accumulation_steps=recipe.accumulate,
-        num_train_epochs=recipe.epochs,
-        max_steps=recipe.max_steps or -1,
-        learning_rate=recipe.learning_rate,
-        lr_scheduler_type=recipe.schedule,
-        warmup_steps=recipe.warmup_steps,
-        max_grad_norm=recipe.max_grad_norm,
-        seed=recipe.seed,
-        data_seed=recipe.seed,
+        **step_settings(recipe),
         bf16=recipe.dtype == "bfloat16" and recipe.stage != "pretrain",
         gradient_checkpointing=recipe.gradient_checkpointing and recipe.stage != "pretrain",
         use_cpu=device_of() == "cpu",
         dataloader_pin_memory=False,
         remove_unused_columns=False,
-        logging_steps=recipe.log_steps,
-        logging_nan_inf_filter=False,
-        eval_strategy="steps",
-        eval_steps=recipe.eval_steps,
-        save_steps=recipe.save_steps,
-        save_total_limit=recipe.keep,
-        load_best_model_at_end=True,
         metric_for_best_model="eval_loss",
         greater_is_better=False,
-        restore_callback_states_from_checkpoint=bool(recipe.early_stop),
-        prediction_loss_only=True,
         report_to=[],
-        disable_tqdm=True,
     )
