@@ -106,9 +106,6 @@ def command_for(options: LaunchOptions, env: Mapping[str, str] | None = None) ->
         words += [word for row in part["flags"] for word in row["words"]]
         for row in part.get("env", ()):
             chosen.setdefault(row["name"], row["value"])
-    if _is_parallel(options.flags):
-        # Several workers need processes of their own.
-        chosen["VLLM_ENABLE_V1_MULTIPROCESSING"] = env.get("VLLM_ENABLE_V1_MULTIPROCESSING", "1")
     served = weights.name if weights.is_merged else None
     return Command(
         (*words, *options.flags),
@@ -179,11 +176,6 @@ def _rank(adapters: tuple[Held, ...]) -> int:
     if not fitting:
         raise OptionError(f"an adapter has rank {wanted}, and vLLM takes at most {LORA_RANKS[-1]}", "merge it")
     return fitting[0]
-
-
-def _is_parallel(flags: tuple[str, ...]) -> bool:
-    joined = " ".join(flags)
-    return any(name in joined for name in ("--tensor-parallel-size", "-tp", "--pipeline-parallel-size", "-pp", "ray"))
 
 
 def _n_cores() -> int:
