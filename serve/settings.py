@@ -77,7 +77,7 @@ class ServeSettings(BaseSettings):
     worker_memory_bytes: int = Field(4_000 * MB, gt=0, description="Memory of one such process.")
     worker_seconds: float = Field(600.0, gt=0, description="Longest time that one clip may take.")
     cache_bytes: int = Field(1_000 * MB, ge=0, description="Readings kept on disk, by the media's hash; 0: none.")
-    timeout_s: float = Field(120.0, gt=0, description="Longest wait for the server that answers.")
+    timeout_s: float = Field(120.0, gt=0, description="Longest wait for a word of the server that answers.")
 
     def check(self) -> ServeSettings:
         """These settings, if they agree with each other. Raises OptionError."""

@@ -10,6 +10,7 @@ import asyncio
 import threading
 from collections.abc import AsyncGenerator, Generator, Mapping, Sequence
 from concurrent.futures import Executor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -190,26 +191,27 @@ class UpstreamWriter:
         yield stamp(self, prompt, text, n_tokens, reason, thought)
 
     async def complete(self, prompt: Prompt, sampling: Sampling) -> Completion:
-        """One whole answer, its opening put back in front."""
-        choice, usage = await self._ask(self.body(prompt, sampling))
-        message = choice["message"]
-        thought = message.get("reasoning") or message.get("reasoning_content") or ""
-        text = message.get("content") or ""
-        if prompt.opening and self.continues:
-            text = prompt.opening + text
-        n_tokens = int(usage.get("prompt_tokens", 0)), int(usage.get("completion_tokens", 0))
-        return stamp(self, prompt, text, n_tokens, choice.get("finish_reason") or "stop", thought)
+        """One whole answer, its opening put back in front.
 
-    async def _ask(self, body: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-        """(choice, usage); a server that refuses structured output is never asked with it again."""
+        It is streamed, so that the longest wait is for one token and not for all of them. A server that refuses
+        structured output is never asked with it again.
+        """
+        has_schema = "response_format" in self.body(prompt, sampling)
         try:
-            answer = await self.upstream.complete(body)
+            whole = await self._written(prompt, sampling)
         except UpstreamError as error:
-            if "response_format" not in body or error.status not in (400, 422) or not is_about_format(str(error)):
+            if not has_schema or error.status not in (400, 422) or not is_about_format(str(error)):
                 raise
             self._takes_schema = False
-            answer = await self.upstream.complete({k: v for k, v in body.items() if k != "response_format"})
-        return answer["choices"][0], answer.get("usage") or {}
+            whole = await self._written(prompt, sampling)
+        is_begun = prompt.opening and self.continues
+        return replace(whole, text=prompt.opening + whole.text) if is_begun else whole
+
+    async def _written(self, prompt: Prompt, sampling: Sampling) -> Completion:
+        async for piece in self.write(prompt, sampling):
+            if isinstance(piece, Completion):
+                return piece
+        raise AssertionError("a completion ends every answer")
 
     def body(self, prompt: Prompt, sampling: Sampling) -> dict[str, Any]:
         """The request's JSON."""
