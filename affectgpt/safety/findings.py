@@ -14,7 +14,8 @@ Level = Literal["urgent", "concern", "note"]
 """What is to be done.
 
 urgent: stop. Of the person's turn: no analysis, the help card instead. Of a reply: it does not go out.
-concern: go on with care and show the card beside the answer (a crisis long past or denied, a question of medicines).
+concern: go on with care and show the card beside the answer (a crisis long past or denied, a question of medicines, a
+    wish to bend somebody).
 note: nothing is shown; the text is data and no instruction (injection).
 """
 
@@ -25,6 +26,7 @@ Risk = Literal[
     "violence",
     "medical",
     "medication",
+    "manipulation",
     "injection",
     "encouragement",
     "diagnosis",
@@ -44,7 +46,11 @@ RISKS: tuple[Risk, ...] = get_args(Risk)
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One risk found in a text: `text[start:end]` is what told of it, `rule` which rule saw it."""
+    """One risk found in a text: `text[start:end]` is what told of it, `rule` which rule of which layer saw it.
+
+    Rules are named as in data/safety_rules.toml; those of the trained head begin with "head.", those of the guard model
+    with "guard.". `score` in [0, 1] is how sure a layer is that measures it; None where a rule stands or does not.
+    """
 
     risk: Risk
     level: Level
@@ -52,6 +58,7 @@ class Finding:
     start: int
     end: int
     about: About = "self"
+    score: float | None = None
 
     @property
     def stops(self) -> bool:

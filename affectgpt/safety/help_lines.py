@@ -45,10 +45,12 @@ def help_card(locale: str, finding: Finding | None = None) -> str:
     words = _table()["words"][language]
     name = _card_name(finding)
     title, *paragraphs = words["cards"][name]
+    if name == "manipulation_self":
+        return "\n\n".join([f"**{title}**", *paragraphs]) + "\n"
     if name == "medication_self":
         return "\n\n".join([f"**{title}**", *paragraphs, *_listed(words, _chosen(language, country, ("poison",)))])
     chosen = _chosen(language, country, _NEEDS.get(name.split("_")[0], ("crisis",)))
-    closing = words["softly"] if name == "crisis_past" else words["machine"]
+    closing = words["machine"] if finding is None or finding.stops else words["softly"]
     parts = [f"### {title}", *paragraphs[:1], _emergency(words, country), *_listed(words, chosen)]
     return "\n\n".join([*parts, *paragraphs[1:], closing]) + "\n"
 

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from typing import Protocol
 
+from affectgpt.errors import AffectError
 from affectgpt.safety.findings import Finding, Side
 from affectgpt.safety.rules import load_rules
 
 __all__ = ["Layer", "Screen"]
+
+_log = logging.getLogger(__name__)
 
 
 class Layer(Protocol):
@@ -22,20 +26,30 @@ class Layer(Protocol):
 class Screen:
     """Looks at both sides of a turn before anything is shown. Thread-safe; works when the language model is down.
 
-    `layers` default to the shipped rules. A layer can only add findings, never take another's away.
+    `layers` default to the shipped rules. A layer can only add findings, never take another's away. One that fails is
+    logged and passed over, as long as another one stands.
     """
 
     def __init__(self, layers: Sequence[Layer] | None = None) -> None:
         self.layers: tuple[Layer, ...] = tuple(layers) if layers is not None else (load_rules(),)
 
     def user(self, text: str) -> tuple[Finding, ...]:
-        """The risks in what a person wrote, in order of place."""
+        """The risks in what a person wrote, in order of place. Raises AffectError where every layer failed."""
         return self._find(text, "user")
 
     def reply(self, text: str) -> tuple[Finding, ...]:
-        """What must not go out in what the machine wrote, in order of place."""
+        """What must not go out in what the machine wrote, in order of place. Raises as `user`."""
         return self._find(text, "reply")
 
     def _find(self, text: str, side: Side) -> tuple[Finding, ...]:
-        found = {finding for layer in self.layers for finding in layer.find(text, side)}
+        found: set[Finding] = set()
+        failed: list[AffectError] = []
+        for layer in self.layers:
+            try:
+                found.update(layer.find(text, side))
+            except AffectError as error:
+                failed.append(error)
+                _log.warning("a layer of the safety screen failed, the others stand: %s", error)
+        if failed and len(failed) == len(self.layers):
+            raise failed[0]
         return tuple(sorted(found, key=lambda f: (f.start, f.end, f.rule)))

@@ -46,7 +46,12 @@ def test_the_language_chooses_the_words_and_the_finding_the_question() -> None:
     assert "killing yourself" in help_card("pl-PL")
     other = help_card("en-US", Finding("crisis", "urgent", "x", 0, 1, "other"))
     assert other != help_card("en-US")
-    assert "stopped analysing" not in help_card("en-US", Finding("crisis", "concern", "x", 0, 1))
+
+
+@pytest.mark.parametrize("risk", get_args(Risk))
+def test_a_card_says_that_the_analysis_stopped_only_where_it_did(risk: Risk) -> None:
+    assert "stopped analysing" not in help_card("en-US", Finding(risk, "concern", "x", 0, 1))
+    assert "stopped analysing" in help_card("en-US", Finding("abuse", "urgent", "x", 0, 1))
 
 
 def test_every_line_names_its_source_and_its_review_and_falls_due_after_half_a_year() -> None:

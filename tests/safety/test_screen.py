@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safety_figures import counts, pooled
 
+from affectgpt.errors import ModelError
 from affectgpt.safety import Finding, Screen, gravest
 from affectgpt.safety.folding import fold
 
@@ -126,3 +127,13 @@ def test_a_turn_takes_less_than_fifteen_milliseconds() -> None:
     list(counts("open", SCREEN))
     list(counts("open", SCREEN, seconds.append))
     assert sorted(seconds)[int(0.95 * len(seconds))] < 0.015
+
+
+def test_a_layer_that_fails_is_passed_over_as_long_as_another_stands() -> None:
+    class Broken:
+        def find(self, text: str, side: str) -> list[Finding]:
+            raise ModelError("the weights are gone", "reinstall")
+
+    assert gravest(Screen([*SCREEN.layers, Broken()]).user("I want to die")) == gravest(SCREEN.user("I want to die"))
+    with pytest.raises(ModelError):
+        Screen([Broken()]).user("I want to die")
