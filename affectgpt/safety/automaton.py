@@ -18,7 +18,10 @@ __all__ = ["Automaton", "Match"]
 
 _SHORTEST_STEM = 3
 _LONGEST_STARRED = 24
-_MOST_REMEMBERED = 5_000
+_MOST_STEPS = 20_000
+_MOST_KINDS = 20_000
+_BETWEEN_LOOKS = 1_000
+"""Words between two looks at how much is remembered."""
 
 _State = frozenset[int]
 
@@ -43,15 +46,21 @@ class _Kind:
 
 @dataclass
 class _Memory:
-    """What was met before. Replaced whole, never emptied: threads share it."""
+    """What was met before. Its parts are replaced whole, never emptied: threads share them.
+
+    Kinds of words outlive both: there are no more of them than the phrases tell apart, and steps go by them.
+    """
 
     kinds: dict[tuple[str, ...], _Kind] = field(default_factory=dict)
     same: dict[tuple[_State, bool], _Kind] = field(default_factory=dict)
     steps: dict[tuple[_State, _Kind], tuple[_State, tuple[int, ...]]] = field(default_factory=dict)
 
-    @property
-    def is_full(self) -> bool:
-        return len(self.steps) > _MOST_REMEMBERED or len(self.kinds) > _MOST_REMEMBERED
+    def emptied(self) -> None:
+        """Forget the words, or the steps, where a text brought too many."""
+        if len(self.kinds) > _MOST_KINDS:
+            self.kinds = {}
+        if len(self.steps) > _MOST_STEPS:
+            self.steps = {}
 
 
 class Automaton:
@@ -82,22 +91,27 @@ class Automaton:
         found: list[Match] = []
         state: _State = frozenset()
         memory = self._memory
-        for at, word in enumerate(words):
-            if memory.is_full:
-                memory = self._memory = _Memory()
-            kind = memory.kinds.get(word.forms)
-            if kind is None:
-                answering, passes = self._answering_to(word.forms), not self._denials.intersection(word.forms)
-                made = _Kind(answering, answering & self._firsts, passes and not word.is_boundary)
-                kind = memory.kinds[word.forms] = memory.same.setdefault((answering, made.passes_gaps), made)
-            kinds.append(kind)
-            step = memory.steps.get((state, kind))
-            if step is None:
-                step = memory.steps[state, kind] = self._step(state, kind)
-            state, ended = step
-            for phrase in ended:
-                found.append(Match(phrase, self._first_word(phrase, kinds), at))
+        for begin in range(0, len(words), _BETWEEN_LOOKS):
+            memory.emptied()
+            known, steps = memory.kinds, memory.steps
+            for word in words[begin : begin + _BETWEEN_LOOKS]:
+                kind = known.get(word.forms)
+                if kind is None:
+                    kind = known[word.forms] = self._kind(word, memory)
+                kinds.append(kind)
+                step = steps.get((state, kind))
+                if step is None:
+                    step = steps[state, kind] = self._step(state, kind)
+                state, ended = step
+                for phrase in ended:
+                    found.append(Match(phrase, self._first_word(phrase, kinds), len(kinds) - 1))
         return found
+
+    def _kind(self, word: Word, memory: _Memory) -> _Kind:
+        """The kind of a word that was not met before."""
+        answering, passes = self._answering_to(word.forms), not self._denials.intersection(word.forms)
+        made = _Kind(answering, answering & self._firsts, passes and not word.is_boundary)
+        return memory.same.setdefault((answering, made.passes_gaps), made)
 
     def _add(self, number: int, phrase: Phrase) -> None:
         low = len(self._owner)

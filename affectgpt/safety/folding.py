@@ -75,7 +75,6 @@ class Word:
         return self.forms[0] in (BOUNDARY, QUESTION)
 
 
-@lru_cache(maxsize=8192)
 def _folded(char: str) -> str:
     """What one character becomes: mostly one character, none or several for some."""
     if "\U000e0020" <= char <= "\U000e007e":
@@ -100,14 +99,40 @@ def _latin(char: str) -> str:
 
 
 def fold(text: str) -> Folded:
-    """The text folded character by character."""
-    pieces: list[str] = []
-    origin: list[int] = []
-    for at, char in enumerate(text):
+    """The text folded character by character, by one pass of the interpreter's own over a table that fills itself."""
+    table = _table()
+    folded = text.translate(table)
+    if table.uneven.isdisjoint(text):
+        return Folded(folded, list(range(len(text))))
+    lengths = [len(table[ord(char)]) for char in text]
+    return Folded(folded, [at for at, n in enumerate(lengths) for _ in range(n)])
+
+
+class _Table(dict[int, str]):
+    """What each character becomes, filled as characters are met; `uneven` are those that become none or several."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.uneven: set[str] = set()
+
+    def __missing__(self, code: int) -> str:
+        char = chr(code)
         folded = _folded(char)
-        pieces.append(folded)
-        origin.extend([at] * len(folded))
-    return Folded("".join(pieces), origin)
+        if len(folded) != 1:
+            self.uneven.add(char)
+        self[code] = folded
+        return folded
+
+
+_tables: list[_Table] = [_Table()]
+_MOST_CHARACTERS = 20_000
+"""Characters that are remembered; a text of all of Unicode begins anew."""
+
+
+def _table() -> _Table:
+    if len(_tables[0]) > _MOST_CHARACTERS:
+        _tables[0] = _Table()
+    return _tables[0]
 
 
 def fold_word(word: str) -> str:
