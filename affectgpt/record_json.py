@@ -56,7 +56,16 @@ from affectgpt.records import (
     Verdict,
 )
 
-__all__ = ["NOTICE", "SCHEMA_VERSION", "describe_revision", "dumps", "leading", "revision_json", "to_json"]
+__all__ = [
+    "NOTICE",
+    "SCHEMA_VERSION",
+    "describe_revision",
+    "dumps",
+    "leading",
+    "plain_record",
+    "revision_json",
+    "to_json",
+]
 
 SCHEMA_VERSION = "1"
 
@@ -105,6 +114,15 @@ def dumps(outcome: Outcome, *, indent: int | None = 2) -> str:
     """
     text = json.dumps(to_json(outcome), indent=indent, ensure_ascii=False, allow_nan=False)
     return _UNSAFE.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
+
+
+def plain_record(record: object) -> dict[str, object]:
+    """Any frozen record as JSON's own types, a key a field; a NaN or an infinity becomes null.
+
+    Raises:
+        TypeError: a value in it that has no JSON form.
+    """
+    return _fields(record)
 
 
 def leading(distribution: EmotionDistribution, n: int) -> list[tuple[str, float]]:
