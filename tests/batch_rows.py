@@ -29,7 +29,8 @@ class QuickAppraiser:
 
     def appraise(self, observations: Observations, *_tracks: object) -> Appraisal:
         read = EmotionDistribution({"angry": 0.7, "sad": 0.3}, -0.5, 0.4, 0.1)
-        return Appraisal({"speech": read}, {"speech": 0.9}, read, carried_by={"speech": (observations.items[-1].id,)})
+        carried_by = {"speech": tuple(observation.id for observation in observations.items[-1:])}
+        return Appraisal({"speech": read}, {"speech": 0.9}, read, carried_by=carried_by)
 
 
 @cache

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal, Protocol, get_args
 
@@ -17,7 +18,7 @@ from affectgpt.batch.index import Index
 from affectgpt.batch.journal import Journal
 from affectgpt.batch.line_shelf import LineShelf, RowLines
 from affectgpt.batch.plain import sound
-from affectgpt.batch.records import Done, Row
+from affectgpt.batch.records import Done, Failure, Row
 from affectgpt.batch.row_json import dump_row, load_row, read_head
 from affectgpt.batch.selection import Shard
 from affectgpt.errors import OptionError
@@ -53,6 +54,10 @@ class Shelf(Protocol):
         """Every row, on the shelf or still in the journal, each id once."""
         ...
 
+    def n_bytes(self) -> int:
+        """Bytes of what is on the shelf."""
+        ...
+
     def seal(self, journal: Journal, has_doubles: bool) -> None:
         """Put the journal's rows on the shelf and empty the journal; with `has_doubles` see that each id stands once.
 
@@ -73,6 +78,7 @@ class FileLedger:
 
     def __init__(self, shelf: Shelf) -> None:
         self._shelf, self._index = shelf, Index()
+        self._in_vain: dict[str, Row] = {}
         shelf.journal_path.parent.mkdir(parents=True, exist_ok=True)
         self._journal = Journal(shelf.journal_path, load_row)
         try:
@@ -99,7 +105,7 @@ class FileLedger:
 
     def append(self, rows: Sequence[Row]) -> None:
         """See `Ledger.append`."""
-        lines = [dump_row(row) for row in rows]
+        lines = [dump_row(row) for row in self._worth_keeping(rows)]
         heads = [read_head(line) for line in lines]
         self._journal.append(lines)
         for id, done in heads:
@@ -115,8 +121,16 @@ class FileLedger:
         """Every row that is kept, each id once, whatever run it is from."""
         return self._shelf.rows(self._journal)
 
+    def n_bytes(self) -> int:
+        """Bytes of the output in its final form, without what still waits in the journal."""
+        return self._shelf.n_bytes()
+
     def close(self, *, complete: bool = True) -> None:
-        """See `Ledger.close`. Failed rows are also listed in a file of their own beside the output."""
+        """See `Ledger.close`. Failed rows are also listed in a file of their own beside the output.
+
+        `earlier_stays` there marks those that were done again in vain: what an earlier run answered is in the output.
+        The next run tries them again, since what stands there was made by other means than now.
+        """
         try:
             if complete:
                 self._shelf.seal(self._journal, self._has_doubles)
@@ -124,6 +138,19 @@ class FileLedger:
                 self._journal.remove()
         finally:
             self._journal.release()
+
+    def _worth_keeping(self, rows: Sequence[Row]) -> Iterator[Row]:
+        """The rows without those that failed where an answered one stands; why they failed is remembered."""
+        answered = {sound(row.id) for row in rows if row.status == "ok"}
+        for row in rows:
+            id = sound(row.id)
+            earlier = self._index.get(id)
+            if row.status == "ok":
+                self._in_vain.pop(id, None)
+            elif id in answered or (earlier is not None and earlier.status == "ok"):
+                self._in_vain[id] = replace(row, outcome=None, extra={})
+                continue
+            yield row
 
     def _recover(self) -> bool:
         """Learn what is there; whether an id stands more than once."""
@@ -139,21 +166,30 @@ class FileLedger:
         return has_doubles
 
     def _list_failures(self) -> None:
-        if not self.n_failed:
+        if not self.n_failed and not self._in_vain:
             self._shelf.failures_path.unlink(missing_ok=True)
             return
         with replacing(self._shelf.failures_path) as file:
             for row in self._shelf.rows(self._journal):
                 if row.error is not None:
-                    file.write(_failure_line(row))
+                    file.write(_failure_line(row, row.error, earlier_stays=False))
+            for row in self._in_vain.values():
+                if row.error is not None:
+                    file.write(_failure_line(row, row.error, earlier_stays=True))
 
 
-def _failure_line(row: Row) -> bytes:
-    assert row.error is not None
-    error = row.error
-    told = {"id": row.id, "number": row.number, "media": row.media, "stage": error.stage, "type": error.type}
-    text = json.dumps({**told, "message": error.message, "attempts": error.attempts}, ensure_ascii=False)
-    return text.encode() + b"\n"
+def _failure_line(row: Row, error: Failure, *, earlier_stays: bool) -> bytes:
+    told = {
+        "id": sound(row.id),
+        "number": row.number,
+        "media": None if row.media is None else sound(row.media),
+        "stage": error.stage,
+        "type": error.type,
+        "message": sound(error.message),
+        "attempts": error.attempts,
+        "earlier_stays": earlier_stays,
+    }
+    return json.dumps(told, ensure_ascii=False).encode() + b"\n"
 
 
 def open_ledger(

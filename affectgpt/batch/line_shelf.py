@@ -83,6 +83,10 @@ class LineShelf:
         yield from (self._form.load(line) for line in self._kept(fresh))
         yield from (load_row(line) for line in _lines_at(journal, fresh))
 
+    def n_bytes(self) -> int:
+        """Bytes of the file."""
+        return self.path.stat().st_size if self.path.exists() else 0
+
     def seal(self, journal: Journal, has_doubles: bool) -> None:
         """Put the journal's rows on the shelf. `has_doubles`: an id may stand more than once by now.
 

@@ -75,6 +75,10 @@ class ParquetShelf:
             newest.update(own)
         yield from _waiting(journal, fresh)
 
+    def n_bytes(self) -> int:
+        """Bytes of all files."""
+        return sum(path.stat().st_size for path in self._files())
+
     def seal(self, journal: Journal, has_doubles: bool) -> None:
         """Write the journal's rows as a new file, then, with `has_doubles`, take out of older ones what stands twice.
 

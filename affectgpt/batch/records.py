@@ -131,7 +131,10 @@ class Done:
 
 
 class Ledger(Protocol):
-    """Where rows go, and what is there already. One row an id: a later one takes the earlier one's place."""
+    """Where rows go, and what is there already. One row an id: a later one takes the earlier one's place.
+
+    A failed row never takes an answered one's: that one stays as it was, and the failure is only listed.
+    """
 
     @property
     def n_ok(self) -> int:

@@ -57,6 +57,29 @@ def test_a_row_done_again_takes_the_place_of_the_earlier(opened: Opened) -> None
     assert kept(opened()) == {"a": row("a"), "b": row("b", 2, version=3), "d": failed_row("d", 4)}
 
 
+def test_a_row_that_is_done_again_in_vain_stays_and_its_failure_is_listed(opened: Opened, out: Path) -> None:
+    ledger = opened()
+    ledger.append([row("a"), row("b", 2)])
+    ledger.close()
+    ledger = opened()
+    ledger.append([failed_row("a"), failed_row("c", 3)])
+    assert kept(ledger) == {"a": row("a"), "b": row("b", 2), "c": failed_row("c", 3)}
+    assert ledger.done("a") == done_of(row("a"))
+    assert (ledger.n_ok, ledger.n_failed) == (2, 1)
+    ledger.close()
+    (listed,) = out.parent.rglob("*.failures.jsonl")
+    failures = {f["id"]: f for f in map(json.loads, listed.read_bytes().splitlines())}
+    assert {id: f["earlier_stays"] for id, f in failures.items()} == {"a": True, "c": False}
+    assert failures["a"]["message"] == "a: nothing in it can be decoded"
+    ledger = opened()
+    assert kept(ledger) == {"a": row("a"), "b": row("b", 2), "c": failed_row("c", 3)}
+    ledger.append([failed_row("a")])
+    ledger.append([row("a", version=1), row("c", 3)])
+    ledger.close()
+    assert kept(opened()) == {"a": row("a", version=1), "b": row("b", 2), "c": row("c", 3)}
+    assert not list(out.parent.rglob("*.failures.jsonl"))
+
+
 def test_a_run_that_adds_nothing_changes_nothing(opened: Opened, out: Path) -> None:
     ledger = opened()
     ledger.append([row("a"), row("b", 2)])
