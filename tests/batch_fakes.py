@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import fakes
-from page_fakes import KnownAppraiser
+from batch_rows import QuickAppraiser
 
 from affectgpt.agent import Senses
-from affectgpt.batch.asking import Answerer, Patience
+from affectgpt.batch.asking import Answerer
 from affectgpt.batch.course import Plan, Stages
 from affectgpt.batch.evidence import EvidenceStage
 from affectgpt.batch.fetching import Fetcher, FileFetcher
@@ -21,6 +21,7 @@ from affectgpt.batch.fingerprints import Asking
 from affectgpt.batch.limiting import AdaptiveLimit
 from affectgpt.batch.records import BadItem, Done, Item, Row
 from affectgpt.batch.runner import Watch, quiet, run_job
+from affectgpt.batch.servers import Patience, Server
 from affectgpt.batch.tally import Tally
 from affectgpt.engines.engine import Engine
 from affectgpt.errors import OutputError
@@ -78,7 +79,8 @@ class MemoryLedger:
         self.n_written += len(rows)
         for row in rows:
             json.dumps(row.outcome)
-            self.kept[row.id] = row
+            if row.status == "ok" or row.id not in self.kept or self.kept[row.id].status == "failed":
+                self.kept[row.id] = row
 
     def close(self, *, complete: bool = True) -> None: ...
 
@@ -138,10 +140,10 @@ class Bench:
         room = self.folder / "room"
         room.mkdir(exist_ok=True)
         cache = MediaCache(self.folder / "cache", 100_000_000) if self.caches else None
-        evidence = EvidenceStage(self.reader, cache, KnownAppraiser())
+        evidence = EvidenceStage(self.reader, cache, QuickAppraiser())
         answerer = None
         if self.engine is not None:
-            answerer = Answerer(self.engine, self.prompts, AdaptiveLimit(self.most), self.patience)
+            answerer = Answerer([Server(self.engine, self.prompts, AdaptiveLimit(self.most))], self.patience)
         stages = Stages(self.fetcher or FileFetcher(room), evidence, answerer)
         asking = Asking(appraiser="known")
         if self.engine is not None:

@@ -1,51 +1,22 @@
-"""Answers for many rows at once: as many requests as the engine takes, tried again where that can help."""
+"""Answers for many rows at once: as many requests as the servers take, tried again where that can help."""
 
 from __future__ import annotations
 
-import asyncio
-import time
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
-from functools import lru_cache
-from typing import TYPE_CHECKING, Final
+from collections.abc import Callable, Sequence
 
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, stop_after_attempt, wait_random_exponential
 
-from affectgpt.agent import AffectAgent
-from affectgpt.batch.limiting import AdaptiveLimit
-from affectgpt.batch.threads import Threads
-from affectgpt.errors import AffectError, EngineBusy, EngineUnreachable, MediaUnreachable
-from affectgpt.prompting import PromptLibrary
+from affectgpt.batch.servers import FIRST_WAIT_S, LONGEST_WAIT_S, Patience, Server, Servers
+from affectgpt.errors import EngineBusy, MediaUnreachable
 from affectgpt.readers import AgentOptions
 from affectgpt.records import Outcome
 
-if TYPE_CHECKING:
-    from affectgpt.engines.engine import Engine
-
-__all__ = ["Answerer", "Patience", "retrying"]
-
-_FIRST_WAIT_S: Final = 1.0
-_LONGEST_WAIT_S: Final = 60.0
-
-
-@dataclass(frozen=True, slots=True)
-class Patience:
-    """How long is gone on with what fails for now.
-
-    attempts: at one row, where a server is busy or a place does not give a medium; between them a random wait that
-        doubles up to a minute, and never less than the server asked for. Eight span some two minutes.
-    outage_s: without a server; then the job ends, and the same command goes on later.
-    unit_s: what the waits are counted in; a test's is smaller.
-    """
-
-    attempts: int = 8
-    outage_s: float = 900.0
-    unit_s: float = 1.0
+__all__ = ["Answerer", "retrying"]
 
 
 def retrying(patience: Patience, count: Callable[[int], None]) -> AsyncRetrying:
     """Tries again what `EngineBusy` and `MediaUnreachable` end; `count` hears the number of each try."""
-    backoff = wait_random_exponential(multiplier=_FIRST_WAIT_S, max=_LONGEST_WAIT_S)
+    backoff = wait_random_exponential(multiplier=FIRST_WAIT_S, max=LONGEST_WAIT_S)
 
     def wait(state: RetryCallState) -> float:
         error = state.outcome.exception() if state.outcome else None
@@ -62,114 +33,61 @@ def retrying(patience: Patience, count: Callable[[int], None]) -> AsyncRetrying:
 
 
 class Answerer:
-    """Asks one engine for many rows.
+    """Asks servers of one model for many rows; each attempt at a row goes to whichever is least busy then.
 
-    A server that is away stops nobody's row: all wait, and one of them looks from time to time whether it is back.
+    Servers that are away stop nobody's row while another is there. While all are away every row waits, and one of them
+    looks from time to time.
     """
 
-    def __init__(
-        self, engine: Engine | None, prompts: PromptLibrary, limit: AdaptiveLimit, patience: Patience | None = None
-    ) -> None:
-        self.limit = limit
+    def __init__(self, servers: Sequence[Server], patience: Patience | None = None) -> None:
         self.patience = patience or Patience()
-        self.n_retried = 0
-        self._threads = Threads(limit.most, "answer")
-        self._outage = Outage(self.patience)
-        self._agent_of = lru_cache(maxsize=64)(lambda options: AffectAgent(engine, options, prompts=prompts))
+        self._n_retried = 0
+        self._servers = Servers(servers, self.patience)
 
     @property
     def is_away(self) -> bool:
-        """Whether the engine's server does not answer now."""
-        return self._outage.is_on
+        """Whether no server answers now."""
+        return self._servers.is_away
+
+    @property
+    def n_retried(self) -> int:
+        """Attempts that were not a row's first."""
+        return self._n_retried
+
+    @property
+    def n_servers(self) -> int:
+        """How many there are."""
+        return len(self._servers.all)
+
+    @property
+    def n_at_once(self) -> int:
+        """Requests that all servers together get at once, at present."""
+        return sum(server.limit.now for server in self._servers.all)
+
+    @property
+    def n_busy(self) -> int:
+        """Requests that were turned away."""
+        return sum(server.limit.n_busy for server in self._servers.all)
 
     async def answer(self, weighed: Outcome, options: AgentOptions, count: Callable[[int], None]) -> Outcome:
         """The outcome with its answer; `count` hears the number of each attempt.
 
         Raises:
             EngineError, ModelError, InputError: this row's question has no answer.
-            EngineUnreachable: nobody's has any more: the server was away for longer than the patience lasts.
+            EngineUnreachable: nobody's has any more: no server was there for longer than the patience lasts.
         """
 
         def counted(number: int) -> None:
-            self.n_retried += number > 1
+            self._n_retried += number > 1
             count(number)
 
-        return await retrying(self.patience, counted)(self._attempt, weighed, self._agent_of(options))
+        async def ask(server: Server) -> Outcome:
+            async with server.limit.slot():
+                return await server.threads.run(server.agent_of(options).answer, weighed)
+
+        return await retrying(self.patience, counted)(self._servers.ask, ask)
 
     def close(self) -> None:
         """Wait for nothing that is still under way."""
-        self._threads.close()
-
-    async def _attempt(self, weighed: Outcome, agent: AffectAgent) -> Outcome:
-        async def ask() -> Outcome:
-            async with self.limit.slot():
-                return await self._threads.run(agent.answer, weighed)
-
-        return await self._outage.outlast(ask)
-
-
-class Outage:
-    """What is done while a server is away: nothing, but for one who looks whether it is back."""
-
-    def __init__(self, patience: Patience, clock: Callable[[], float] = time.monotonic) -> None:
-        self._patience, self._clock = patience, clock
-        self._since_s: float | None = None
-        self._wait_s = _FIRST_WAIT_S
-        self._look: asyncio.Future[None] | None = None
-        self._end: EngineUnreachable | None = None
-
-    @property
-    def is_on(self) -> bool:
-        """Whether the server is away."""
-        return self._since_s is not None
-
-    async def outlast(self, ask: Callable[[], Awaitable[Outcome]]) -> Outcome:
-        """`ask()`, again and again while nothing answers.
-
-        Raises:
-            EngineUnreachable: for longer than the patience lasts.
-        """
-        while self._end is None:
-            if self._look is not None:
-                await asyncio.shield(self._look)
-            elif self.is_on:
-                if (outcome := await self._looked(ask)) is not None:
-                    return outcome
-            elif (outcome := await self._asked(ask)) is not None:
-                return outcome
-        raise self._end
-
-    async def _looked(self, ask: Callable[[], Awaitable[Outcome]]) -> Outcome | None:
-        """Ask while the others wait; where still nothing answers, let some time pass."""
-        look = self._look = asyncio.get_running_loop().create_future()
-        try:
-            if (outcome := await self._asked(ask)) is None and self._end is None:
-                wait_s, self._wait_s = self._wait_s, min(2 * self._wait_s, _LONGEST_WAIT_S)
-                await asyncio.sleep(wait_s * self._patience.unit_s)
-            return outcome
-        finally:
-            self._look = None
-            look.set_result(None)
-
-    async def _asked(self, ask: Callable[[], Awaitable[Outcome]]) -> Outcome | None:
-        """The outcome, or None where nothing answered."""
-        try:
-            outcome = await ask()
-        except EngineUnreachable as error:
-            self._note(error)
-            return None
-        except AffectError:
-            self._since_s, self._wait_s = None, _FIRST_WAIT_S  # whatever it said, it is there
-            raise
-        self._since_s, self._wait_s = None, _FIRST_WAIT_S
-        return outcome
-
-    def _note(self, error: EngineUnreachable) -> None:
-        now_s = self._clock()
-        if self._since_s is None:
-            self._since_s = now_s
-        elif now_s - self._since_s > self._patience.outage_s:
-            self._end = EngineUnreachable(
-                f"{error.what}, for {now_s - self._since_s:.0f} s now",
-                "bring the server back and give the same command again: it goes on from the rows that are kept",
-            )
+        for server in self._servers.all:
+            server.threads.close()

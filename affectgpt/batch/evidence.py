@@ -35,10 +35,11 @@ _T = TypeVar("_T")
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """An outcome that nobody has answered yet, and how its readings came about."""
+    """An outcome that nobody has answered yet, how its readings came about, and what they added to the cache."""
 
     weighed: Outcome
     how: How
+    cache_bytes: int = 0
 
 
 class EvidenceStage:
@@ -70,10 +71,10 @@ class EvidenceStage:
                 _told_of(replace(known, timings_s={"recall": took_s, "total": took_s}), item, options),
                 "words" if medium is None else "recalled",
             )
-        senses, how = await self._sense(item, medium, options, identity)
+        senses, how, n_bytes = await self._sense(item, medium, options, identity)
         weighed = await self._weighing.run(self._weigh, senses, options)
-        await self._keep(identity.weighing, weighed)
-        return Evidence(_told_of(weighed, item, options), how)
+        n_bytes += await self._keep(identity.weighing, pack(weighed))
+        return Evidence(_told_of(weighed, item, options), how, n_bytes)
 
     def close(self) -> None:
         """Give up what goes on; the cache is its owner's."""
@@ -83,18 +84,18 @@ class EvidenceStage:
 
     async def _sense(
         self, item: Item, medium: Medium | None, options: AgentOptions, identity: Identity
-    ) -> tuple[Senses | None, How]:
-        """The tracks; None where there are words alone, which are read when they are weighed."""
+    ) -> tuple[Senses | None, How, int]:
+        """The tracks, None where there are words alone, which are read when they are weighed; bytes newly cached."""
         reads = to_read(options)
         if medium is None or (brings_words(options) and options.modalities == {Modality.SPEECH}):
-            return None, "words"
+            return None, "words", 0
         if (known := await self._recall(identity.reading, Senses)) is not None:
-            return known, "recalled"
+            return known, "recalled", 0
         if (underway := self._underway.get(identity.reading)) is not None:
-            return unpack(await asyncio.shield(underway), Senses), "shared"
+            return unpack(await asyncio.shield(underway), Senses), "shared", 0
         packed = await self._alone(identity.reading, lambda: self._read(item, medium, reads))
-        await self._keep(identity.reading, packed)
-        return await self._disk.run(unpack, packed, Senses), "read"
+        n_bytes = await self._keep(identity.reading, packed)
+        return await self._disk.run(unpack, packed, Senses), "read", n_bytes
 
     async def _alone(self, key: str, read: Callable[[], Awaitable[bytes]]) -> bytes:
         """Do a reading that others may wait for; they share its failure too."""
@@ -141,13 +142,12 @@ class EvidenceStage:
             return None
         return await self._disk.run(_recalled, self._cache, key, kind)
 
-    async def _keep(self, key: str, value: object) -> None:
-        if self._cache is not None:
-            await self._disk.run(_put, self._cache, key, value)
-
-
-def _put(cache: MediaCache, key: str, value: object) -> None:
-    cache.put(key, value if isinstance(value, bytes) else pack(value))
+    async def _keep(self, key: str, packed: bytes) -> int:
+        """Bytes that the cache was given."""
+        if self._cache is None:
+            return 0
+        await self._disk.run(self._cache.put, key, packed)
+        return len(packed)
 
 
 def _recalled(cache: MediaCache, key: str, kind: type[_T]) -> _T | None:

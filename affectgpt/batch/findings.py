@@ -10,13 +10,16 @@ from typing import Any, Final
 
 from affectgpt.batch.records import Row
 
-__all__ = ["GRID_STEP", "Findings", "Spread"]
+__all__ = ["GRID_STEP", "Findings", "Moments", "Spread"]
 
 GRID_STEP: Final = 0.1
 """Side of a cell of the valence and arousal plane, [-1, 1] each way: what the prompt shows of them is no finer."""
 
 MOST_EXAMPLES: Final = 5
 N_SLOWEST: Final = 10
+
+_NORMAL_95: Final = 1.959964
+"""The 97.5th percentile of the standard normal distribution."""
 
 _BINS_A_DECADE: Final = 20
 """A quantile of a spread is off by 6 % at most: half of 10 ** (1 / 20)."""
@@ -57,6 +60,31 @@ class Spread:
             "most": self.most,
             "bins": [[10 ** (at / _BINS_A_DECADE), self._bins[at]] for at in sorted(self._bins)],
         }
+
+
+class Moments:
+    """A sum of numbers and of their squares: their mean, and how well it is known."""
+
+    def __init__(self) -> None:
+        self.n = 0
+        self.total = self._squares = 0.0
+
+    def add(self, value: float) -> None:
+        """Count one number."""
+        self.n += 1
+        self.total += value
+        self._squares += value * value
+
+    def to_json(self) -> dict[str, Any]:
+        """Count, sum, mean, and the half width of the mean's 95 % interval; None where fewer than two tell nothing.
+
+        The interval is the normal one, 1.96 standard errors either way: too short for few and very unequal numbers.
+        """
+        mean = self.total / self.n if self.n else None
+        half = None
+        if self.n > 1 and mean is not None:
+            half = _NORMAL_95 * math.sqrt(max(0.0, self._squares / self.n - mean * mean) / (self.n - 1))
+        return {"n": self.n, "total": self.total, "mean": mean, "half_width": half}
 
 
 class Findings:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from affectgpt.agent import PROMPT_ID
 from affectgpt.batch.account import account
-from affectgpt.batch.asking import Answerer, Patience
+from affectgpt.batch.asking import Answerer
 from affectgpt.batch.course import Plan, Stages
 from affectgpt.batch.evidence import EvidenceStage
 from affectgpt.batch.fetching import FileFetcher
@@ -23,6 +23,7 @@ from affectgpt.batch.reading import PooledReader, Reader
 from affectgpt.batch.records import BadItem, Item, Ledger, Row, Source
 from affectgpt.batch.runner import Watch, quiet, run_job
 from affectgpt.batch.selection import Shard, select
+from affectgpt.batch.servers import Patience, Server, check_alike
 from affectgpt.batch.tally import Tally
 from affectgpt.engines.engine import Engine, EngineOptions
 from affectgpt.errors import OptionError
@@ -33,7 +34,22 @@ from affectgpt.workers import Limits, MediaCache, ProcessFolder
 if TYPE_CHECKING:
     from affectgpt.appraise.panel import Appraiser
 
-__all__ = ["Job", "Means", "Selection", "added_up", "asking_of", "engine_options", "n_workers_of", "plan_of", "run"]
+__all__ = [
+    "Job",
+    "Means",
+    "Selection",
+    "added_up",
+    "answerer_of",
+    "asking_of",
+    "cache_of",
+    "engine_options",
+    "evidence_of",
+    "measure_output",
+    "n_requests_of",
+    "n_workers_of",
+    "plan_of",
+    "run",
+]
 
 MOST_REQUESTS: Final = 256
 """To a server at once: what vLLM takes into one batch unless told (its `max_num_seqs`)."""
@@ -50,7 +66,7 @@ class Means:
     """What a job may use. None leaves a number to the machine and the engine.
 
     n_workers: processes that read media; by default one a core, one less where the model runs on the same cores.
-    n_requests: to the engine at once, at most; by default 256 to a server, and two batches to a model of this process.
+    n_requests: to each engine at once, at most; by default 256 to a server, and two batches to a model of this process.
     folder: holds the cache of what was read, and fetched media while they are read.
     cache_bytes: of that cache; 0 keeps nothing.
     clip_s: a medium may take its reader, in seconds, before the reader is ended.
@@ -78,7 +94,8 @@ class Means:
 class Job:
     """What is to be done. `engine` None asks nobody; `appraiser` and `reader` replace the shipped ones.
 
-    `rows` gives every row that the ledger holds, so that the report tells of rows of earlier runs too.
+    `rows` gives every row that the ledger holds, so that the report tells of rows of earlier runs too; `n_bytes` how
+    large the output is. `others` are further servers of the engine's model: rows go to whichever is least busy.
     """
 
     source: Source
@@ -91,6 +108,8 @@ class Job:
     appraiser: Appraiser | None = None
     reader: Callable[[], Reader] | None = None
     rows: Callable[[], Iterable[Row]] | None = None
+    others: tuple[Engine, ...] = ()
+    n_bytes: Callable[[], int] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,23 +143,29 @@ def run(job: Job, watch: Watch = quiet) -> dict[str, Any]:
     Raises:
         OutputError, EngineUnreachable, EngineError, InputError: as `run_job`; the same job goes on where it stopped.
     """
-    is_complete = False
+    told: dict[str, Any] | None = None
     try:
         told = asyncio.run(_run(job, watch))
-        is_complete = True
         return told
     finally:
-        job.ledger.close(complete=is_complete)
+        job.ledger.close(complete=told is not None)
+        if told is not None:
+            measure_output(job, told)
+
+
+def measure_output(job: Job, told: dict[str, Any]) -> None:
+    """Add to what is told of a job how large its finished output is, where that can be known."""
+    if job.n_bytes is not None:
+        told["measured"]["output_bytes"] = job.n_bytes()
+        told["measured"]["output_rows"] = job.ledger.n_ok + job.ledger.n_failed
 
 
 async def _run(job: Job, watch: Watch) -> dict[str, Any]:
     tally = Tally(await asyncio.to_thread(job.source.count))
-    n_requests = _n_requests(job)
+    tally.n_workers = n_workers_of(job)
     answerer = None
     if job.engine is not None:
-        engine, first = _beside(job.engine, n_requests)
-        limit = AdaptiveLimit(n_requests, first=first, least=first if engine is not job.engine else 1)
-        answerer = Answerer(engine, job.prompts, limit, job.means.patience)
+        answerer = answerer_of((job.engine, *job.others), job.prompts, n_requests_of(job), job.means.patience)
     with ProcessFolder(job.means.folder / "fetched") as room:
         evidence = evidence_of(job)
         try:
@@ -151,14 +176,14 @@ async def _run(job: Job, watch: Watch) -> dict[str, Any]:
             if answerer is not None:
                 answerer.close()
     every = tally.findings
-    if tally.n_kept and job.rows is not None:
+    if (tally.n_kept or tally.in_vain.n_rows) and job.rows is not None:
         every = await asyncio.to_thread(added_up, job.rows())
     return account(job.source.name, tally, every, answerer)
 
 
 def plan_of(job: Job) -> Plan:
     """What is done with each row of it."""
-    n_workers, n_requests = n_workers_of(job), _n_requests(job)
+    n_workers, n_requests = n_workers_of(job), n_requests_of(job) * (1 + len(job.others))
     return Plan(
         job.options,
         asking_of(job),
@@ -171,10 +196,28 @@ def plan_of(job: Job) -> Plan:
 
 def evidence_of(job: Job) -> EvidenceStage:
     """Who reads and weighs its media; no process starts before something is read."""
-    means = job.means
-    cache = MediaCache(means.folder / "readings", means.cache_bytes) if means.cache_bytes else None
-    reader = job.reader() if job.reader else PooledReader(n_workers_of(job), Limits(seconds=means.clip_s))
-    return EvidenceStage(reader, cache, job.appraiser)
+    reader = job.reader() if job.reader else PooledReader(n_workers_of(job), Limits(seconds=job.means.clip_s))
+    return EvidenceStage(reader, cache_of(job.means), job.appraiser)
+
+
+def cache_of(means: Means) -> MediaCache | None:
+    """What was read is kept there; None where nothing is."""
+    return MediaCache(means.folder / "readings", means.cache_bytes) if means.cache_bytes else None
+
+
+def answerer_of(engines: Sequence[Engine], prompts: PromptLibrary, n_requests: int, patience: Patience) -> Answerer:
+    """Who asks these servers of one model, up to `n_requests` at once each.
+
+    Raises:
+        OptionError: they serve different models.
+    """
+    check_alike(engines)
+    servers = []
+    for engine in engines:
+        used, first = _beside(engine, n_requests)
+        limit = AdaptiveLimit(n_requests, first=first, least=first if used is not engine else 1)
+        servers.append(Server(used, prompts, limit))
+    return Answerer(servers, patience)
 
 
 def n_workers_of(job: Job) -> int:
@@ -183,7 +226,8 @@ def n_workers_of(job: Job) -> int:
     return job.means.n_workers or max(1, cores() - shares_cores)
 
 
-def _n_requests(job: Job) -> int:
+def n_requests_of(job: Job) -> int:
+    """Requests that each of its engines gets at once, at most."""
     if job.means.n_requests is not None or job.engine is None:
         return job.means.n_requests or 1
     return MOST_REQUESTS if job.engine.name == "http" else 2 * LOCAL_BATCH

@@ -71,6 +71,16 @@ class AdaptiveLimit:
         """Requests in flight."""
         return self._n_inside
 
+    @property
+    def has_room(self) -> bool:
+        """Whether a request may go out now."""
+        return self._n_inside < self.now and not self._waiting
+
+    @property
+    def load(self) -> float:
+        """Requests in flight, as a share of the limit."""
+        return self._n_inside / self.now
+
     @asynccontextmanager
     async def slot(self) -> AsyncIterator[None]:
         """Wait for a place and hold it while the request is out; an `EngineBusy` that leaves the block is heard of."""

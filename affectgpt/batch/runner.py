@@ -17,7 +17,7 @@ from affectgpt.batch.tally import Snapshot, Tally
 from affectgpt.batch.threads import Threads
 from affectgpt.batch.writing import Writer
 
-__all__ = ["Watch", "quiet", "run_job"]
+__all__ = ["TELL_EVERY_S", "Watch", "quiet", "run_job", "taken"]
 
 CHUNK: Final = 32
 """Rows taken from the source in one go: reading a line costs less than waking the thread that does it."""
@@ -70,16 +70,18 @@ class _Runner:
 
     async def run(self) -> None:
         async with asyncio.TaskGroup() as group:
-            async for item, done in self._take():
-                if isinstance(item, BadItem) and done is not None and not self._plan.retry_failed:
-                    self._tally.n_kept += 1
-                    continue
-                await self._places.acquire()
-                group.create_task(self._go(item, done))
+            async for chunk in taken(self._source, self._reading, self._writer):
+                for item, done in chunk:
+                    if isinstance(item, BadItem) and done is not None and not self._plan.retry_failed:
+                        self._tally.n_kept += 1
+                        continue
+                    await self._places.acquire()
+                    group.create_task(self._go(item, done))
+            self._tally.is_all_taken = True
 
     def snapshot(self) -> Snapshot:
         answerer = self._stages.answerer
-        return self._tally.snapshot(answerer.limit.now, answerer.is_away) if answerer else self._tally.snapshot()
+        return self._tally.snapshot(answerer.n_at_once, answerer.is_away) if answerer else self._tally.snapshot()
 
     async def tell(self, watch: Watch) -> None:
         while True:
@@ -89,14 +91,6 @@ class _Runner:
     def close(self) -> None:
         for part in (self._course, self._writer, self._reading):
             part.close()
-
-    async def _take(self) -> AsyncIterator[tuple[Item | BadItem, Done | None]]:
-        """The source's rows with what the ledger knows of them."""
-        rows = self._source.iterate()
-        while chunk := await self._reading.run(_chunk, rows):
-            for item, done in zip(chunk, await self._writer.known([id_of(row) for row in chunk]), strict=True):
-                yield item, done
-        self._tally.is_all_taken = True
 
     async def _go(self, item: Item | BadItem, done: Done | None) -> None:
         """One row from end to end, whatever becomes of it."""
@@ -108,9 +102,18 @@ class _Runner:
             self._tally.enter("write")
             await self._writer.write(row)
             self._tally.leave("write", is_through=True)
-            self._tally.count(row)
+            self._tally.count(row, done)
         finally:
             self._places.release()
+
+
+async def taken(
+    source: Source, reading: Threads, writer: Writer
+) -> AsyncIterator[list[tuple[Item | BadItem, Done | None]]]:
+    """The source's rows, some at a time, with what the ledger knows of them. `reading` is one thread."""
+    rows = source.iterate()
+    while chunk := await reading.run(_chunk, rows):
+        yield [*zip(chunk, await writer.known([id_of(row) for row in chunk]), strict=True)]
 
 
 def _chunk(rows: Iterator[Item | BadItem]) -> list[Item | BadItem]:

@@ -8,10 +8,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from affectgpt.batch.findings import Findings
-from affectgpt.batch.records import Row
+from affectgpt.batch.findings import Findings, Moments
+from affectgpt.batch.records import Done, Row
 
-__all__ = ["STAGES", "Snapshot", "Stage", "StageState", "Tally"]
+__all__ = ["STAGES", "Effort", "Snapshot", "Stage", "StageState", "Tally"]
 
 Stage = Literal["fetch", "read", "answer", "write"]
 STAGES: Final[tuple[Stage, ...]] = ("fetch", "read", "answer", "write")
@@ -19,6 +19,21 @@ STAGES: Final[tuple[Stage, ...]] = ("fetch", "read", "answer", "write")
 
 WINDOW_S: Final = 60.0
 """Rates are those of the last minute: long enough for slow rows, short enough to see a server slow down."""
+
+
+@dataclass(frozen=True, slots=True)
+class Effort:
+    """What reading and weighing one row took.
+
+    how: see `affectgpt.batch.evidence.How`. seconds: of the process that did it. media_s: how long the medium plays.
+    media_bytes: its size. cache_bytes: what was newly kept of it.
+    """
+
+    how: str
+    seconds: float = 0.0
+    media_s: float = 0.0
+    media_bytes: int = 0
+    cache_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,15 +89,19 @@ class Snapshot:
 class Tally:
     """Counts of one run, kept by one thread. `clock` never runs backwards; the time of day is asked nowhere.
 
-    `how` counts how readings came about, `findings` what the rows of this run hold. `is_all_taken` once the source has
-    been read to its end.
+    `how` counts how readings came about; `read_s`, `media_s`, `media_bytes`, `cache_bytes` are of the media that were
+    read anew. `findings` holds what the rows of this run hold, `in_vain` those of them that failed where an earlier
+    run's answer stands and stays. `is_all_taken` once the source has been read to its end.
     """
 
     def __init__(self, n_total: int | None, clock: Callable[[], float] = time.monotonic) -> None:
         self.n_total = n_total
         self.n_kept = self.n_ok = self.n_failed = 0
-        self.findings = Findings()
+        self.findings, self.in_vain = Findings(), Findings()
         self.how: Counter[str] = Counter()
+        self.read_s, self.media_s = Moments(), Moments()
+        self.media_bytes, self.cache_bytes = Moments(), Moments()
+        self.n_workers = 0
         self.is_all_taken = False
         self._clock = clock
         self._begun_s = clock()
@@ -93,22 +112,41 @@ class Tally:
         """Seconds since the run began."""
         return self._clock() - self._begun_s
 
-    def count(self, row: Row) -> None:
-        """A row was kept."""
+    def add(self, effort: Effort) -> None:
+        """A row was read."""
+        self.how[effort.how] += 1
+        if effort.how == "read":
+            self.read_s.add(effort.seconds)
+            self.media_s.add(effort.media_s)
+            self.media_bytes.add(effort.media_bytes)
+            self.cache_bytes.add(effort.cache_bytes)
+
+    def count(self, row: Row, done: Done | None = None) -> None:
+        """A row was kept; `done` is what the ledger held of it before."""
         self.n_ok += row.status == "ok"
         self.n_failed += row.status == "failed"
+        if row.status == "failed" and done is not None and done.status == "ok":
+            self.in_vain.add(row)
         self.findings.add(row)
 
     def enter(self, stage: Stage) -> None:
         """A row comes into a stage."""
-        self._stages[stage].n_inside += 1
+        self._stages[stage].enter(self._clock())
 
     def leave(self, stage: Stage, *, is_through: bool) -> None:
         """A row leaves a stage; `is_through` False where it goes no further."""
-        meter = self._stages[stage]
-        meter.n_inside -= 1
+        meter, now_s = self._stages[stage], self._clock()
+        meter.leave(now_s)
         if is_through:
-            meter.count(self._clock())
+            meter.count(now_s)
+
+    def pass_by(self, stage: Stage) -> None:
+        """A row went through a stage elsewhere."""
+        self._stages[stage].count(self._clock())
+
+    def busy_s(self, stage: Stage) -> float:
+        """Seconds with at least one row in a stage here."""
+        return self._stages[stage].busy_s
 
     def snapshot(self, limit: int = 0, is_away: bool = False) -> Snapshot:
         """What has been done by now."""
@@ -144,7 +182,19 @@ class _Meter:
 
     def __init__(self, begun_s: float) -> None:
         self.n_inside = self.n_done = 0
+        self.busy_s = 0.0
+        self._since_s = begun_s
         self._marks = deque([(begun_s, 0)])
+
+    def enter(self, now_s: float) -> None:
+        if self.n_inside == 0:
+            self._since_s = now_s
+        self.n_inside += 1
+
+    def leave(self, now_s: float) -> None:
+        self.n_inside -= 1
+        if self.n_inside == 0:
+            self.busy_s += max(0.0, now_s - self._since_s)
 
     def count(self, now_s: float) -> None:
         self.n_done += 1

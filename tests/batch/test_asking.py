@@ -11,9 +11,10 @@ import fakes
 import pytest
 
 from affectgpt.agent import AffectAgent, Senses
-from affectgpt.batch.asking import Answerer, Patience
+from affectgpt.batch.asking import Answerer
 from affectgpt.batch.gathering import GatheringEngine
 from affectgpt.batch.limiting import AdaptiveLimit
+from affectgpt.batch.servers import Patience, Server, check_alike
 from affectgpt.engines.echo import EchoEngine
 from affectgpt.errors import AffectError, EngineBusy, EngineError, EngineUnreachable, OptionError
 from affectgpt.prompting import PromptLibrary
@@ -55,12 +56,15 @@ def weighed() -> Outcome:
     return Outcome(None, AffectAgent(None, OPTIONS).observe(Senses(transcript=said)), None, said)
 
 
-def ask(engine: EchoEngine, weighed: Outcome, n_rows: int, patience: Patience = SOON, most: int = 8) -> list[object]:
+def ask(
+    engine: EchoEngine | list[EchoEngine], weighed: Outcome, n_rows: int, patience: Patience = SOON, most: int = 8
+) -> list[object]:
     """What comes of each row, and after how many attempts."""
+    engines = engine if isinstance(engine, list) else [engine]
     counts = [0] * n_rows
 
     async def play() -> list[object]:
-        answerer = Answerer(engine, PromptLibrary(), AdaptiveLimit(most), patience)
+        answerer = Answerer([Server(each, PromptLibrary(), AdaptiveLimit(most)) for each in engines], patience)
 
         def counting(n: int) -> Callable[[int], None]:
             def count(number: int) -> None:
@@ -134,6 +138,72 @@ def test_a_server_that_stays_away_ends_it_for_all(weighed: Outcome) -> None:
     got = ask(engine, weighed, 20, Patience(outage_s=0.2, unit_s=0.01))
     assert {type(error) for error, _ in got} == {EngineUnreachable}
     assert "give the same command again" in str(got[0][0])
+
+
+# ---------------------------------------------------------------- several servers
+
+
+def test_servers_share_the_rows_by_what_they_take(weighed: Outcome) -> None:
+    is_nearly_done = threading.Event()
+
+    def hurry(number: int) -> None:
+        if number == 115:
+            is_nearly_done.set()
+
+    def hang(_: int) -> None:
+        is_nearly_done.wait(120)
+
+    fast, slow = Moody(hurry), Moody(hang)
+    got = ask([fast, slow], weighed, 120, most=4)
+    assert all(isinstance(outcome, Outcome) for outcome, _ in got)
+    assert (fast.n_asked, slow.n_asked) == (116, 4), "no row stood behind a server that hangs"
+    assert max(fast.n_most, slow.n_most) <= 4
+
+
+def test_equal_servers_are_asked_in_turn(weighed: Outcome) -> None:
+    engines: list[EchoEngine] = [Moody(lambda _: None) for _ in range(3)]
+
+    async def play() -> None:
+        answerer = Answerer([Server(each, PromptLibrary(), AdaptiveLimit(4)) for each in engines], SOON)
+        for _ in range(9):  # one at a time: none is ever busier than another
+            await answerer.answer(weighed, OPTIONS, lambda _: None)
+        answerer.close()
+
+    asyncio.run(play())
+    assert [each.n_asked for each in engines if isinstance(each, Moody)] == [3, 3, 3]
+
+
+def test_while_one_is_away_the_others_take_its_rows_and_none_waits(weighed: Outcome) -> None:
+    gone = Moody(lambda _: EngineUnreachable("nothing answers"))
+    there = Moody(lambda _: None)
+    got = ask([gone, there], weighed, 60, Patience(attempts=1, outage_s=0.0, unit_s=1000.0))  # whoever waits is late
+    assert {attempts for _, attempts in got} == {1}
+    assert all(isinstance(outcome, Outcome) for outcome, _ in got)
+    assert there.n_asked == 60
+    assert gone.n_asked <= 8 + 2, "those that were on their way, and a look or two"
+
+
+def test_one_that_comes_back_is_asked_again(weighed: Outcome) -> None:
+    first = Moody(lambda n: EngineUnreachable("nothing answers") if n < 12 else None, pause_s=0.002)
+    other = Moody(lambda _: None, pause_s=0.01)
+    got = ask([first, other], weighed, 200, Patience(attempts=1, outage_s=60.0, unit_s=0.001), most=4)
+    assert all(isinstance(outcome, Outcome) for outcome, _ in got)
+    assert first.n_asked > 50
+
+
+def test_only_when_none_is_left_for_long_it_ends(weighed: Outcome) -> None:
+    engines: list[EchoEngine] = [Moody(lambda _: EngineUnreachable("nothing answers")) for _ in range(3)]
+    got = ask(engines, weighed, 20, Patience(outage_s=0.2, unit_s=0.01))
+    assert {type(error) for error, _ in got} == {EngineUnreachable}
+
+
+def test_servers_of_different_models_are_refused() -> None:
+    check_alike([EchoEngine(), EchoEngine()])
+    with pytest.raises(OptionError, match="different models: echo echo-1, echo echo-scripted"):
+        check_alike([EchoEngine(), EchoEngine(["other words"])])
+
+
+# ---------------------------------------------------------------- a model of this process
 
 
 class Slate(EchoEngine):

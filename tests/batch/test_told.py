@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 from batch_fakes import Bench, FakeReader, ListSource, clips
+from batch_rows import QuickAppraiser
 from fakes import CountingEngine
 from hypothesis import given
 from hypothesis import strategies as st
-from page_fakes import KnownAppraiser
 
 from affectgpt.batch.account import account, lines
 from affectgpt.batch.estimate import estimate, estimate_lines
@@ -33,7 +33,7 @@ from affectgpt.report.batch_page import render
 def job(folder: Path, rows: list[Item | BadItem], **more: Any) -> Job:
     errors = {"broken": UnreadableMedia("clip: the stream breaks off")}
     ledger = open_ledger(folder / "rows.jsonl")
-    more = {"engine": CountingEngine(), "appraiser": KnownAppraiser(), **more}
+    more = {"engine": CountingEngine(), "appraiser": QuickAppraiser(), **more}
     return Job(
         ListSource(rows),
         ledger,
@@ -93,6 +93,24 @@ def test_a_job_that_went_on_is_told_as_a_whole(tmp_path: Path) -> None:
     assert both["rows"]["rows"] == 12
     assert both["rows"]["completion_tokens"] > first["rows"]["completion_tokens"] > both["run"]["completion_tokens"]
     assert not both["this_run_only"]
+
+
+def test_what_failed_in_vain_is_told_beside_the_answers_that_stay(tmp_path: Path) -> None:
+    rows: list[Item | BadItem] = [*clips(tmp_path, 6)]
+    first = run(job(tmp_path, rows))
+    for item in rows[:2]:
+        Path(str(getattr(item, "media", None))).write_text("broken")
+    again = run(job(tmp_path, rows))
+    assert (again["run"]["kept"], again["run"]["ok"], again["run"]["failed"]) == (4, 0, 2)
+    assert again["rows"]["failed"] == 0
+    assert again["rows"]["labels"] == first["rows"]["labels"]
+    assert again["run"]["in_vain"]["rows"] == 2
+    assert [f["type"] for f in again["run"]["in_vain"]["failures"]] == ["UnreadableMedia"]
+    text = "\n".join(lines(again))
+    assert "2 of the failed were answered before; those answers stay" in text
+    assert "2 x UnreadableMedia at read, such as clip000" in text
+    rest = run(job(tmp_path, rows))
+    assert rest["run"]["failed"] == 2, "what stands there was made of another medium: it is tried again"
 
 
 def test_an_estimate_asks_nobody_and_leaves_nothing(tmp_path: Path) -> None:
