@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from affectgpt.cli import batch, data, doctor, evaluate, explain, finetune, prompts, serve, trends
+from affectgpt.cli import batch, data, doctor, evaluate, explain, finetune, plan, prompts, serve, trends
 from affectgpt.cli.guard import GuardedGroup
 
 __all__ = ["app", "main"]
@@ -22,6 +22,7 @@ app = typer.Typer(
 app.command()(explain.explain)
 app.command()(explain.observe)
 app.command()(batch.batch)
+app.command()(plan.plan)
 app.add_typer(prompts.app, name="prompts")
 app.command()(evaluate.evaluate)
 app.add_typer(finetune.app, name="finetune")
