@@ -6,10 +6,12 @@ says what is wrong in `fault`: evaluation counts it as asked and failed, trainin
 
 from affectgpt.corpora.example import Corpus, Example
 from affectgpt.corpora.media_sets import RAVDESS, read_image_folder, read_mer_unibench, read_ravdess
+from affectgpt.corpora.responses import read_empathic_reactions, read_replies
 from affectgpt.corpora.text import (
     GOEMOTIONS,
     MELD,
     read_emobank,
+    read_emobank_difference,
     read_empathetic_dialogues,
     read_goemotions,
     read_jsonl,
@@ -24,7 +26,9 @@ __all__ = [
     "Corpus",
     "Example",
     "read_emobank",
+    "read_emobank_difference",
     "read_empathetic_dialogues",
+    "read_empathic_reactions",
     "read_goemotions",
     "read_image_folder",
     "read_jsonl",
@@ -32,4 +36,5 @@ __all__ = [
     "read_mer_unibench",
     "read_ravdess",
     "read_reccon",
+    "read_replies",
 ]

@@ -18,6 +18,7 @@ __all__ = [
     "GOEMOTIONS",
     "MELD",
     "read_emobank",
+    "read_emobank_difference",
     "read_empathetic_dialogues",
     "read_goemotions",
     "read_jsonl",
@@ -102,6 +103,27 @@ def read_emobank(path: Path | str, perspective: Literal["both", "reader", "write
     path = Path(path)
     sides = None if perspective == "both" else _ratings(path.parent / f"{perspective}.csv")
     return Corpus(f"{path.stem}-{perspective}", _emobank(path, sides, perspective))
+
+
+def read_emobank_difference(path: Path | str) -> Corpus:
+    """EmoBank's sentences with the reader's V/A/D less the writer's, in [-2, 2]; `group["split"]` is its own split.
+
+    A sentence that is not rated from both sides is a faulty row.
+
+    Raises:
+        InputError: no such table.
+    """
+    path = Path(path)
+    readers = read_emobank(path, "reader")
+    writers = {row.id: row for row in read_emobank(path, "writer")}
+    return Corpus(f"{path.stem}-difference", (_apart(row, writers.get(row.id)) for row in readers))
+
+
+def _apart(reader: Example, writer: Example | None) -> Example:
+    fault = reader.fault or (writer.fault if writer else "no writer's rating")
+    if fault or writer is None:
+        return replace(reader, values={}, fault=fault)
+    return replace(reader, values={name: v - writer.values[name] for name, v in reader.values.items()})
 
 
 def _ratings(path: Path) -> dict[str, dict[str, str]]:
