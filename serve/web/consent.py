@@ -1,12 +1,7 @@
-"""Who is at the page and what they agreed to: nothing is uploaded, asked or kept before the notice was accepted.
-
-EU AI Act (Regulation (EU) 2024/1689), Art. 50(1) and (3): people are told that they talk to an AI and that emotions are
-recognised, at the latest at the first exposure.
-"""
+"""Who is at the page and what they agreed to: nothing is uploaded, asked or kept before the notice was accepted."""
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,7 +14,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from serve.api.callers import Caller, Gate
 from serve.web.joining import EVENTS, FILES, names_no_upload, read_event, replayed
-from serve.web.texts import say, table
+from serve.web.notice import CONSENT_SECONDS
+from serve.web.texts import say
 
 __all__ = [
     "CONSENT_COOKIE",
@@ -27,15 +23,11 @@ __all__ = [
     "Door",
     "Guard",
     "Person",
-    "consent_version",
     "cookie_options",
-    "notice_lines",
 ]
 
 CONSENT_COOKIE = "affectgpt_consent"
 KEY_COOKIE = "affectgpt_key"
-COOKIE_SECONDS = 180 * 86_400
-"""After half a year one is asked again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,18 +40,6 @@ class Person:
     owner: str
     consented: datetime | None = None
     caller: Caller | None = None
-
-
-def notice_lines(*, minutes: int, retains: bool, kept: str) -> list[str]:
-    """What the first-use notice says, paragraph by paragraph; `kept` names the text on how long conversations stay."""
-    texts = table("consent")
-    media = texts["media_retained"] if retains else texts["media"].format(minutes=minutes)
-    return [texts["ai"], texts["consent_ask"], media, kept, texts["cookie"], texts["use"], texts["crisis"]]
-
-
-def consent_version(lines: list[str]) -> str:
-    """Names what was agreed to: another notice has another version, and is asked anew."""
-    return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:12]
 
 
 class Door:
@@ -193,4 +173,5 @@ async def _answer(send: Send, status: int, text: str) -> None:
 
 def cookie_options(scheme: str) -> Mapping[str, Any]:
     """How every cookie of the page is set: out of scripts' reach, never sent from another site."""
-    return {"httponly": True, "samesite": "strict", "secure": scheme == "https", "max_age": COOKIE_SECONDS, "path": "/"}
+    is_secure = scheme == "https"
+    return {"httponly": True, "samesite": "strict", "secure": is_secure, "max_age": CONSENT_SECONDS, "path": "/"}

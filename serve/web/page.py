@@ -20,10 +20,11 @@ from serve.events import Turns
 from serve.incoming.intake import Intake
 from serve.settings import ServeSettings
 from serve.store import Store
-from serve.web.consent import Door, Guard, consent_version, notice_lines
+from serve.web.consent import Door, Guard
 from serve.web.handlers import Handlers
 from serve.web.layout import lay_out, theme
 from serve.web.metering import Meter
+from serve.web.notice import consent_version, notice_lines
 from serve.web.routes import add_routes
 from serve.web.running import Running
 from serve.web.shelf import Shelf

@@ -20,7 +20,8 @@ from serve.incoming.intake import FolderIntake
 from serve.settings import ServeSettings
 from serve.store import Store, open_store
 from serve.web import page
-from serve.web.consent import CONSENT_COOKIE, Door, consent_version
+from serve.web.consent import CONSENT_COOKIE, Door
+from serve.web.notice import consent_version
 from serve.web.texts import say
 
 
