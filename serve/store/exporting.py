@@ -15,6 +15,7 @@ from datetime import datetime
 from typing import Any
 
 from affectgpt.record_json import NOTICE
+from affectgpt.report.quoting import inert, quoted
 from serve.store.records import Conversation, ExportForm, Revision, Summary, Turn
 
 __all__ = ["COLUMNS", "MEDIA_TYPES", "Whole", "write", "write_line"]
@@ -54,26 +55,26 @@ def _markdown(conversations: Iterator[Whole]) -> Iterator[str]:
     yield f"*{NOTICE}*\n"
     for conversation, _ in conversations:
         summary = conversation.summary
-        yield f"\n# {_inert(summary.title) or 'Conversation'}\n\n{_day(summary.created)}\n"
+        yield f"\n# {inert(summary.title) or 'Conversation'}\n\n{_day(summary.created)}\n"
         yield from (_told(turn) for turn in conversation.turns)
 
 
 def _told(turn: Turn) -> str:
     revision = turn.revision
-    parts = [f"\n## {turn.number}. You\n\n{_quoted(revision.asked.text)}"]
-    parts += [f"Attached: {_inert(a.name)} ({_inert(a.kind)})\n" for a in revision.asked.attachments]
+    parts = [f"\n## {turn.number}. You\n\n{quoted(revision.asked.text)}"]
+    parts += [f"Attached: {inert(a.name)} ({inert(a.kind)})\n" for a in revision.asked.attachments]
     answered = revision.answered
     if answered is None:
-        why = f": {_inert(revision.failure)}" if revision.failure else ""
+        why = f": {inert(revision.failure)}" if revision.failure else ""
         return "\n".join([*parts, f"*No answer ({revision.state}{why}).*\n"])
-    parts.append(f"### Answer by AI, model {_inert(answered.model) or 'unknown'}\n")
+    parts.append(f"### Answer by AI, model {inert(answered.model) or 'unknown'}\n")
     if answered.card:
-        parts.append(_quoted(answered.card))
+        parts.append(quoted(answered.card))
     if answered.reasoning:
-        parts.append(f"Reasoning:\n\n{_quoted(answered.reasoning)}")
-    parts.append(_quoted(answered.reply))
+        parts.append(f"Reasoning:\n\n{quoted(answered.reasoning)}")
+    parts.append(quoted(answered.reply))
     if answered.finish_reason != "stop":
-        parts.append(f"*Ended early: {_inert(answered.finish_reason)}.*\n")
+        parts.append(f"*Ended early: {inert(answered.finish_reason)}.*\n")
     return "\n".join([*parts, *_opinion(revision)])
 
 
@@ -81,20 +82,11 @@ def _opinion(revision: Revision) -> Iterator[str]:
     given = revision.feedback
     if given is not None:
         said = [f"thumbs {given.thumbs}"] if given.thumbs else []
-        said += [f"rather {_inert(', '.join(filter(None, (given.label, *given.words))))}"] * bool(
+        said += [f"rather {inert(', '.join(filter(None, (given.label, *given.words))))}"] * bool(
             given.label or given.words
         )
-        said += [_inert(given.text)] * bool(given.text)
+        said += [inert(given.text)] * bool(given.text)
         yield f"Your feedback: {'; '.join(said)}\n"
-
-
-def _quoted(text: str) -> str:
-    """A block that keeps what is written in it from becoming a heading, markup or a picture fetched from elsewhere."""
-    return "".join(f"> {_inert(line)}\n" for line in text.splitlines() or [""])
-
-
-def _inert(text: str) -> str:
-    return text.replace("&", "&amp;").replace("<", "&lt;").replace("![", "!\\[")
 
 
 # ---------------------------------------------------------------- JSON
