@@ -19,6 +19,7 @@ __all__ = [
     "ThoughtFilter",
     "conclusion",
     "key_observations",
+    "observed_lines",
     "reply_prompt",
     "setting_note",
 ]
@@ -129,18 +130,21 @@ def _one_line(text: str) -> str:
     return " ".join(text.split()) or "(no words)"
 
 
-def _observed(outcome: Outcome | None) -> str:
-    if outcome is None:
-        return "nothing"
-    ranked = [
-        o for m in Modality for o in outcome.observations.of(m)[: N_OBSERVED // len(Modality)] if not o.is_missing
-    ]
-    lines = [o.text for o in ranked]
+def observed_lines(outcome: Outcome) -> tuple[str, ...]:
+    """What a writer of a reply is shown of a clip: how they seem, then the first observations of each modality."""
+    lines = []
     if outcome.appraisal is not None and outcome.decision.label:
         unsure = outcome.appraisal.emotion_set is not None and outcome.appraisal.emotion_set.abstains
         lines.append("It is unclear how they seem." if unsure else f"They seem {outcome.decision.label}.")
         lines += [f"It does not agree: {conflict}." for conflict in outcome.appraisal.conflicts]
-    return "\n".join(lines) or "nothing"
+    for modality in Modality:
+        ranked = outcome.observations.of(modality)[: N_OBSERVED // len(Modality)]
+        lines += [o.text for o in ranked if not o.is_missing]
+    return tuple(lines)
+
+
+def _observed(outcome: Outcome | None) -> str:
+    return "\n".join(observed_lines(outcome) if outcome is not None else ()) or "nothing"
 
 
 class LoopGuard:

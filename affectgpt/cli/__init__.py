@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from affectgpt.cli import batch, data, doctor, evaluate, explain, finetune, plan, prompts, serve, trends
+from affectgpt.cli import batch, chat, data, doctor, evaluate, explain, finetune, plan, prompts, serve, trends
 from affectgpt.cli.guard import GuardedGroup
 
 __all__ = ["app", "main"]
@@ -21,6 +21,7 @@ app = typer.Typer(
 )
 app.command()(explain.explain)
 app.command()(explain.observe)
+app.command()(chat.chat)
 app.command()(batch.batch)
 app.command()(plan.plan)
 app.add_typer(prompts.app, name="prompts")
