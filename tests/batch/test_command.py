@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +46,7 @@ def columns() -> list[str]:
         (["--prompts", "/nowhere"], "no prompts"),
         (["--report", "/nowhere/page.html"], "cannot be written there"),
         (["--modalities", "smell"], "no modality 'smell'"),
+        (["--base-url", "http://127.0.0.1:9/v1"], "a base URL is of no use to the echo engine"),
     ],
 )
 def test_a_mistake_is_one_line_and_writes_nothing(tmp_path: Path, table: Path, wrong: list[str], told: str) -> None:
@@ -53,6 +55,24 @@ def test_a_mistake_is_one_line_and_writes_nothing(tmp_path: Path, table: Path, w
     assert told in done.output
     assert "Traceback" not in done.output
     assert not (tmp_path / "rows.jsonl").exists()
+
+
+def test_a_cluster_cannot_ask_a_model_of_this_process() -> None:
+    from affectgpt.cli.batch import cluster_of
+    from affectgpt.cli.batch_flags import RunnerFlags
+    from affectgpt.engines.echo import EchoEngine
+    from affectgpt.engines.engine import EngineOptions
+    from affectgpt.errors import OptionError
+
+    class Embedded(EchoEngine):
+        name = "local"
+
+    flags = RunnerFlags(runner="ray", ray_address="127.0.0.1:6379")
+    with pytest.raises(OptionError, match=r"of this process alone.*--base-url"):
+        cluster_of(flags, EngineOptions(), (), Embedded())
+    cluster = cluster_of(flags, EngineOptions(), (), EchoEngine())
+    (opened,) = pickle.loads(pickle.dumps(cluster.open_engines))()
+    assert (opened.name, cluster.address) == ("echo", "127.0.0.1:6379")
 
 
 def test_a_source_that_is_not_there_and_an_output_that_is_a_clip_are_refused(tmp_path: Path, table: Path) -> None:
