@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -15,16 +16,18 @@ from typing import Any
 import bombs
 import pytest
 from batch_fakes import FakeReader, ListSource, clips
-from page_fakes import KnownAppraiser
+from batch_rows import QuickAppraiser
+from full_disk import full_after
 
-from affectgpt.batch.asking import Patience
-from affectgpt.batch.job import Job, Means, engine_options, run
+from affectgpt.batch.job import Job, Means, Selection, engine_options, run
 from affectgpt.batch.ledger import open_ledger
 from affectgpt.batch.reading import PooledReader, Reader
 from affectgpt.batch.records import BadItem, Item
+from affectgpt.batch.servers import Patience
 from affectgpt.engines.echo import EchoEngine
 from affectgpt.engines.engine import Engine, EngineOptions, open_engine
 from affectgpt.engines.http import HttpEngine
+from affectgpt.errors import OutputError
 from affectgpt.readers import AgentOptions
 from affectgpt.workers import Limits
 
@@ -131,7 +134,7 @@ def job(folder: Path, rows: list[Item | BadItem], engine: Engine, **more: Any) -
         engine,
         means,
         AgentOptions(revisions=0),
-        appraiser=KnownAppraiser(),
+        appraiser=QuickAppraiser(),
         reader=reader,
         rows=ledger.rows,
         **more,
@@ -184,6 +187,27 @@ def test_a_server_that_restarts_in_the_middle_costs_no_row(tmp_path: Path) -> No
     assert ids_kept(tmp_path) == [row.id for row in rows]
 
 
+def test_while_one_of_two_servers_restarts_the_other_does_its_rows(tmp_path: Path) -> None:
+    rows: list[Item | BadItem] = [*clips(tmp_path, 60)]
+    got: dict[str, Any] = {}
+    with serving(lambda _: (200, 0.01)) as steady, ExitStack() as ends:
+        with serving(lambda _: (200, 0.01)) as first:
+            port = first.server_address[1]
+            engines = [ends.enter_context(asking(server)) for server in (steady, first)]
+            work = job(tmp_path, rows, engines[0], others=(engines[1],))
+            thread = threading.Thread(target=lambda: got.update(run(work)))
+            thread.start()
+            until = time.monotonic() + 60
+            while min(first.n_asked, steady.n_asked) < 5:
+                assert time.monotonic() < until
+                time.sleep(0.005)
+        with serving(lambda _: (200, 0.0), port):
+            thread.join(120)
+    assert (got["run"]["ok"], got["run"]["failed"]) == (60, 0)
+    assert got["measured"]["servers"] == 2
+    assert ids_kept(tmp_path) == [row.id for row in rows]
+
+
 def test_a_server_gets_as_much_at_once_as_it_lets_in(tmp_path: Path) -> None:
     server: Server
 
@@ -195,6 +219,22 @@ def test_a_server_gets_as_much_at_once_as_it_lets_in(tmp_path: Path) -> None:
     assert told["run"]["ok"] == 80
     assert told["run"]["limit"] <= 5
     assert 0 < told["run"]["busy"] < 80
+
+
+# ---------------------------------------------------------------- the disk
+
+
+def test_a_full_disk_ends_the_job_and_the_same_goes_on_when_there_is_room(tmp_path: Path) -> None:
+    rows: list[Item | BadItem] = [*clips(tmp_path, 30)]
+    with full_after(20_000), pytest.raises(OutputError, match=r"rows\.jsonl.*cannot be written"):
+        run(job(tmp_path, rows, EchoEngine()))
+    part = (tmp_path / "rows.jsonl.part").read_bytes()
+    n_kept = part.count(b"\n")
+    assert 0 < n_kept < 30
+    assert part.endswith(b"\n"), "no half row is left"
+    told = run(job(tmp_path, rows, EchoEngine()))
+    assert (told["run"]["kept"], told["run"]["ok"]) == (n_kept, 30 - n_kept)
+    assert ids_kept(tmp_path) == [row.id for row in rows]
 
 
 # ---------------------------------------------------------------- the media
@@ -265,3 +305,14 @@ def test_long_and_foreign_names_are_rows_like_others(tmp_path: Path) -> None:
     assert ids_kept(tmp_path) == sorted(row.id or "" for row in rows)
     again = run(job(tmp_path, rows, EchoEngine()))
     assert again["run"]["kept"] == 7
+
+
+def test_rows_of_one_id_are_one_row_and_failures_that_say_so(tmp_path: Path) -> None:
+    rows: list[Item | BadItem] = [replace(item, id="same") for item in clips(tmp_path, 3)]
+    work = job(tmp_path, rows, EchoEngine())
+    told = run(replace(work, source=Selection(work.source)))
+    assert (told["run"]["ok"], told["run"]["failed"]) == (1, 2)
+    assert ids_kept(tmp_path) == ["same", "same#2", "same#3"]
+    (failure,) = told["rows"]["failures"]
+    assert (failure["n"], failure["stage"]) == (2, "source")
+    assert "is that of row 1 too" in failure["examples"][0]["message"]

@@ -4,40 +4,25 @@ from __future__ import annotations
 
 import os
 import random
-import resource
 import signal
 import subprocess
 import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import ledger_deaths
 import pyarrow.dataset
 import pytest
 from batch_rows import Opened, contents, kept, row
+from full_disk import full_after
 
 from affectgpt.batch.ledger import open_ledger
 from affectgpt.batch.row_json import dump_row
 from affectgpt.errors import OutputError
 
 # ---------------------------------------------------------------- a full disk
-
-
-@contextmanager
-def full_after(n_bytes: int) -> Iterator[None]:
-    """No file of this process may grow beyond so many bytes: EFBIG, as a full disk gives ENOSPC."""
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (n_bytes, limits[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-        signal.signal(signal.SIGXFSZ, handler)
 
 
 def test_a_full_disk_costs_no_row_that_was_kept(opened: Opened, out: Path, form: str) -> None:
