@@ -20,7 +20,11 @@ from serve.settings import ServeSettings
 ROOT = Path(__file__).resolve().parent.parent
 DEPLOY = ROOT / "deploy"
 COMPOSE = sorted(DEPLOY.glob("compose*.yaml"))
-TEXTS = {path.name: path.read_text("utf-8") for path in sorted(DEPLOY.iterdir()) if path.name != "model_key"}
+TEXTS = {
+    path.name: path.read_text("utf-8")
+    for path in sorted(DEPLOY.iterdir())
+    if path.is_file() and path.name != "model_key"
+}
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
 PREFIX = "AFFECTGPT_SERVE_"
 
