@@ -23,13 +23,23 @@ from affectgpt.evaluation.samples import Answer, Prediction
 from affectgpt.parsing import parse
 from affectgpt.prompting import PromptLibrary, PromptTemplate, observation_lines
 from affectgpt.readers import AgentOptions, SpeechOptions
-from affectgpt.records import Decider, Explanation, Modality, Observations, Outcome, Sampling, UnparsedAnswer
+from affectgpt.records import (
+    Completion,
+    Decider,
+    Explanation,
+    Modality,
+    Observations,
+    Outcome,
+    Prompt,
+    Sampling,
+    UnparsedAnswer,
+)
 from affectgpt.textualize import restate
 
 if TYPE_CHECKING:
     from affectgpt.engines.engine import Engine
 
-__all__ = ["Agent", "AgentChoices", "LanguageModel", "PromptOptions"]
+__all__ = ["Agent", "AgentChoices", "Asked", "LanguageModel", "PromptOptions", "complete_each"]
 
 _PLACES = ("text", "context", "labels")
 _YES_NO = PromptTemplate(
@@ -112,6 +122,23 @@ class AgentChoices(Asked):
         return self.engine != "none" or bool(self.scripted)
 
 
+def complete_each(engine: Engine, prompts: Sequence[Prompt], sampling: Sampling) -> list[Completion | EngineError]:
+    """All at once; where the engine fails on a batch, half by half, down to the one prompt that it fails on.
+
+    Raises:
+        EngineUnreachable: nothing answers at all.
+    """
+    try:
+        return list(engine.generate(prompts, sampling)) if prompts else []
+    except EngineUnreachable:
+        raise
+    except EngineError as error:
+        if len(prompts) == 1:
+            return [error]
+        half = len(prompts) // 2
+        return [*complete_each(engine, prompts[:half], sampling), *complete_each(engine, prompts[half:], sampling)]
+
+
 class LanguageModel:
     """A language model with a prompt.
 
@@ -133,18 +160,10 @@ class LanguageModel:
         self._engine = options.open()
 
     def predict(self, examples: Sequence[Example]) -> list[Answer]:
-        """All at once; where the engine fails on a batch, half by half, down to the one that it fails on."""
+        """All at once, or down to the one that the engine fails on."""
         prompts = [self._template.render(**self._fill(e)) for e in examples]
-        try:
-            completions = self._engine.generate(prompts, self._sampling)
-        except EngineUnreachable:
-            raise
-        except EngineError as error:
-            if len(examples) == 1:
-                return [error]
-            half = len(examples) // 2
-            return [*self.predict(examples[:half]), *self.predict(examples[half:])]
-        return [self._read(c.text, f"{c.engine}:{c.model}") for c in completions]
+        written = complete_each(self._engine, prompts, self._sampling)
+        return [c if isinstance(c, EngineError) else self._read(c.text, f"{c.engine}:{c.model}") for c in written]
 
     def _fill(self, example: Example) -> dict[str, str]:
         filled = {

@@ -17,13 +17,17 @@ __all__ = ["Measure", "Scorer", "ScoringPlan", "with_gold"]
 
 @dataclass(frozen=True, slots=True)
 class Measure:
-    """A named statistic over the `n` samples of `members` (their places in the run)."""
+    """A named statistic over the `n` samples of `members` (their places in the run).
+
+    is_resampled: whether it has an interval; a figure that falls where a sample is drawn twice has none.
+    """
 
     name: str
     statistic: Statistic
     members: NDArray[np.intp]
     higher_is_better: bool = True
     note: str = ""
+    is_resampled: bool = True
 
 
 @dataclass(frozen=True, slots=True)

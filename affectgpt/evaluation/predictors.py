@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -93,6 +94,42 @@ def _llm(labels: LabelSet, **options: Any) -> Predictor:
     return LanguageModel(labels, PromptOptions(**options))
 
 
+def _empathy(labels: LabelSet, permissive: bool = False) -> Predictor:
+    from affectgpt.evaluation.reaction_readers import Empathy
+
+    return Empathy(labels, permissive)
+
+
+def _difference(labels: LabelSet, permissive: bool = False) -> Predictor:
+    from affectgpt.evaluation.reaction_readers import DifferenceOfSides
+
+    return DifferenceOfSides(labels, permissive)
+
+
+def _reply(labels: LabelSet, **options: Any) -> Predictor:
+    from affectgpt.evaluation.repliers import Replier, ReplyOptions
+
+    return Replier(labels, ReplyOptions(**options))
+
+
+def _retrieval(labels: LabelSet, fit: Sequence[Example] = (), n_before: int = 1) -> Predictor:
+    from affectgpt.evaluation.repliers import Retrieval
+
+    return Retrieval(labels, fit, n_before)
+
+
+def _given_replies(labels: LabelSet) -> Predictor:
+    from affectgpt.evaluation.repliers import GivenReplies
+
+    return GivenReplies(labels)
+
+
+def _judged(labels: LabelSet, runs: Path | None = None, **options: Any) -> Predictor:
+    from affectgpt.evaluation.judged import Judged, JudgeOptions
+
+    return Judged(labels, JudgeOptions(runs=str(runs or ""), **options))
+
+
 KINDS: Mapping[str, Callable[..., Predictor]] = {
     "constant": Constant,
     "majority": Majority,
@@ -103,32 +140,48 @@ KINDS: Mapping[str, Callable[..., Predictor]] = {
     "answers": GivenAnswers,
     "agent": _agent,
     "llm": _llm,
+    "empathy": _empathy,
+    "difference": _difference,
+    "reply": _reply,
+    "retrieval": _retrieval,
+    "given_replies": _given_replies,
+    "judged": _judged,
 }
 """Every predictor by the name that a suite uses."""
 
 
-def open_predictor(spec: PredictorSpec, labels: LabelSet, fit: Sequence[Example]) -> Predictor:
-    """The predictor of a suite.
+def open_predictor(
+    spec: PredictorSpec, labels: LabelSet, fit: Sequence[Example], runs: Path | None = None
+) -> Predictor:
+    """The predictor of a suite. `runs` is the folder in which the suite's other tasks keep their samples.
 
     Raises:
         OptionError: no such kind, or an option that it does not take.
     """
     if spec.kind not in KINDS:
         raise OptionError(f"no predictor {spec.kind!r}", f"choose of {', '.join(KINDS)}")
-    if spec.kind == "majority":
-        _refuse(spec, [])
-        return Majority(labels, fit)
     kind = KINDS[spec.kind]
-    if spec.kind in ("agent", "llm"):
-        from affectgpt.evaluation import asked
-
-        _refuse(spec, options_of(asked.AgentChoices if spec.kind == "agent" else asked.PromptOptions))
-    else:
-        _refuse(spec, options_of(kind))
+    taken = options_of(kind)
+    # What a run gives is no option of a suite; where runs lie may be both.
+    given = {name: value for name, value in {"fit": fit, "runs": runs}.items() if name in taken}
+    chosen = _chosen_by(spec.kind)
+    _refuse(spec, [name for name in (options_of(chosen) if chosen else taken) if name != "fit"])
     try:
-        return kind(labels, **spec.options)
+        return kind(labels, **given | spec.options)
     except TypeError as error:
         raise OptionError(f"the predictor {spec.kind}: {error}", "see examples/suites") from None
+
+
+def _chosen_by(kind: str) -> type[Any] | None:
+    """The dataclass of a kind's options, where it has one."""
+    if kind not in ("agent", "llm", "reply", "judged"):
+        return None
+    from affectgpt.evaluation import asked, judged, repliers
+
+    return {
+        "agent": asked.AgentChoices, "llm": asked.PromptOptions, "reply": repliers.ReplyOptions,
+        "judged": judged.JudgeOptions,
+    }[kind]  # fmt: skip
 
 
 def _refuse(spec: PredictorSpec, allowed: Sequence[str]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,14 +26,17 @@ SCHEMA_VERSION = "1"
 
 
 def run_suite(
-    suite: Suite, place: Place, progress: Progress | None = None, opener: Opener = open_predictor
+    suite: Suite, place: Place, progress: Progress | None = None, opener: Opener | None = None
 ) -> dict[str, Any]:
     """Run every task; writes `report.json` and `report.html` into the output folder and gives the report.
+
+    A task may read the samples of one before it.
 
     Raises:
         AffectError: a task cannot be run at all.
     """
-    return _report(suite, place, [run_task(task, suite, place, progress, opener) for task in suite.tasks])
+    opened = opener or partial(open_predictor, runs=place.out)
+    return _report(suite, place, [run_task(task, suite, place, progress, opened) for task in suite.tasks])
 
 
 def rescore_suite(suite: Suite, place: Place) -> dict[str, Any]:

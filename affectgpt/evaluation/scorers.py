@@ -12,7 +12,9 @@ from affectgpt.evaluation import metrics, word_scorers
 from affectgpt.evaluation.cause_scorer import cause
 from affectgpt.evaluation.faithfulness_scorer import faithfulness
 from affectgpt.evaluation.intervals import Statistic
+from affectgpt.evaluation.judged_scorer import judged
 from affectgpt.evaluation.measures import Measure, Scorer, ScoringPlan, with_gold
+from affectgpt.evaluation.reply_scorer import reply
 from affectgpt.evaluation.samples import Sample
 
 __all__ = ["SCORERS", "measure"]
@@ -156,5 +158,7 @@ SCORERS: Mapping[str, Scorer] = {
     "text": word_scorers.text,
     "cause": cause,
     "faithfulness": faithfulness,
+    "reply": reply,
+    "judged": judged,
 }
 """Every scorer by the name that a suite uses."""

@@ -193,7 +193,7 @@ def _figures(task: TaskSpec, rows: Sequence[Sample], plan: ScoringPlan, how: Res
     found = {}
     for m in measure(task.scorers, rows, plan):
         chosen = [how.clusters[i] for i in m.members] if how.clusters else ()
-        inner = replace(how, clusters=chosen)
+        inner = replace(how, clusters=chosen, n_resamples=how.n_resamples if m.is_resampled else 0)
         found[m.name] = interval(m.name, m.statistic, len(m.members), inner, m.higher_is_better, m.note)
     return found
 
