@@ -38,6 +38,7 @@ ENVIRONMENT = {
     "RAY_AUTH_MODE": "token",
     "RAY_AUTH_TOKEN": secrets.token_hex(32),
     "RAY_worker_register_timeout_seconds": "600",  # a crowded machine is slow to start a process
+    "RAY_DASHBOARD_STARTUP_TIMEOUT_S": "600",
     "OMP_NUM_THREADS": "1",
 }
 

@@ -53,7 +53,7 @@ def estimate(job: Job, n_samples: int = N_SAMPLES) -> dict[str, Any]:
     rows: items, bad rows of the source, kept (done already), again (done, but by other means than now), missing (whose
         media are not there), and to_do.
     reading_s: of all media, with the job's workers; an upper bound, since what the cache holds is not looked for.
-    answering_s: with as many requests at once as are begun with; None where no row of the output tells how long an
+    answering_s: with `at_once` requests, as many as are begun with; None where no row of the output tells how long an
         answer takes.
     prompt_tokens, most_completion_tokens: by `CHARS_A_TOKEN`, and by the most that is asked for.
     row_bytes, cache_bytes: that the output grows by, and the cache of readings at most.
@@ -66,7 +66,8 @@ def estimate(job: Job, n_samples: int = N_SAMPLES) -> dict[str, Any]:
         ledger, engine = _Scratch(), _Measuring()
         means = replace(job.means, folder=Path(folder), n_workers=1)
         asked = None if job.engine is None else engine
-        run(replace(job, source=_Samples(counts.samples), ledger=ledger, engine=asked, means=means, rows=None))
+        alone = replace(job, engine=asked, others=(), rows=None, n_bytes=None)
+        run(replace(alone, source=_Samples(counts.samples), ledger=ledger, means=means))
         n_cache_bytes = sum(p.stat().st_size for p in Path(folder, "readings").glob("*.entry"))
     return _scaled(job, counts, ledger, engine, n_cache_bytes)
 
@@ -84,7 +85,7 @@ def estimate_lines(told: Mapping[str, Any]) -> Iterator[str]:
     yield f"Measured on {told['n_samples']} of the rows ({told['n_failed']} failed):"
     yield f"  reading: about {spell(told['reading_s'])} on {told['workers']} workers, less what the cache holds"
     if told["answering_s"] is not None:
-        yield f"  answers: about {spell(told['answering_s'])} with {FIRST_REQUESTS} at once, by the rows that are there"
+        yield f"  answers: about {spell(told['answering_s'])} with {told['at_once']} at once, by the rows that are there"
     elif told["prompt_tokens"]:
         yield "  answers: no row of the output tells how long one takes; begin with --limit to see"
     if told["prompt_tokens"]:
@@ -149,6 +150,7 @@ def _scaled(job: Job, counts: _Counts, ledger: _Scratch, engine: _Measuring, n_c
         "n_failed": n_samples - len(outcomes),
         "workers": workers,
         "reading_s": mean(read_s) * n / workers if read_s else 0.0,
+        "at_once": _at_once(job),
         "answering_s": _answering_s(job, n),
         "prompt_tokens": round(n_prompt),
         "most_completion_tokens": job.options.sampling.max_tokens * n if engine.n_chars else 0,
@@ -162,7 +164,11 @@ def _answering_s(job: Job, n: int) -> float | None:
     if job.rows is None or job.engine is None:
         return None
     answers = added_up(job.rows()).timings.get("answer")
-    return answers.total / answers.n * n / FIRST_REQUESTS if answers and answers.n else None
+    return answers.total / answers.n * n / _at_once(job) if answers and answers.n else None
+
+
+def _at_once(job: Job) -> int:
+    return FIRST_REQUESTS * (1 + len(job.others))
 
 
 def _megabytes(n_bytes: int) -> str:

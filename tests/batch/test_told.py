@@ -129,8 +129,12 @@ def test_an_estimate_asks_nobody_and_leaves_nothing(tmp_path: Path) -> None:
     assert told["prompt_tokens"] > 20 * 100
     assert told["answering_s"] is not None
     assert "20 rows to do" in next(estimate_lines(told))
-    changed = job(tmp_path, rows, engine=CountingEngine(["other words"]))
-    assert estimate(changed)["rows"]["again"] == 10
+    others = CountingEngine(), CountingEngine()
+    changed = job(tmp_path, rows, engine=CountingEngine(["other words"]), others=others)
+    shared = estimate(changed)
+    assert shared["rows"]["again"] == 10
+    assert shared["at_once"] == 3 * told["at_once"]
+    assert [other.asked for other in others] == [[], []]
     changed.ledger.close(complete=False)
 
 
