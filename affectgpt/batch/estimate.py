@@ -85,7 +85,7 @@ def estimate_lines(told: Mapping[str, Any]) -> Iterator[str]:
     yield f"Measured on {told['n_samples']} of the rows ({told['n_failed']} failed):"
     yield f"  reading: about {spell(told['reading_s'])} on {told['workers']} workers, less what the cache holds"
     if told["answering_s"] is not None:
-        yield f"  answers: about {spell(told['answering_s'])} with {told['at_once']} at once, by the rows that are there"
+        yield f"  answers: about {spell(told['answering_s'])} with {told['at_once']} at once, by the rows there are"
     elif told["prompt_tokens"]:
         yield "  answers: no row of the output tells how long one takes; begin with --limit to see"
     if told["prompt_tokens"]:
