@@ -1,39 +1,33 @@
-"""The texts of a turn: the three parts as they are shown, and the prompt that a reply is written from."""
+"""The texts of a turn: the three parts as they are shown, and what a reply is made from."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
-from typing import Final, Literal
+from typing import TYPE_CHECKING
 
 from affectgpt import textualize
 from affectgpt.answers import HEADINGS, write_conclusion
+from affectgpt.dialogue import Asked, Line
+from affectgpt.dialogue.speakers import AGENT, lines_of
 from affectgpt.engines.engine import split_reasoning
-from affectgpt.prompting import PromptLibrary
-from affectgpt.records import Explanation, Message, Modality, Observations, Outcome, Prompt, UnparsedAnswer, Verdict
+from affectgpt.records import Explanation, Message, Modality, Observations, Outcome, UnparsedAnswer, Verdict
+
+if TYPE_CHECKING:
+    from serve.events import TurnRequest
 
 __all__ = [
-    "REPLY_PROMPT",
     "LoopGuard",
     "ThoughtFilter",
+    "asked_of",
     "conclusion",
     "key_observations",
     "observed_lines",
-    "reply_prompt",
     "setting_note",
 ]
 
-REPLY_PROMPT: Final = "converse"
 N_OBSERVED = 6
 """Observations shown to the writer of a reply: the first of each modality, which are ranked."""
 _WORD = re.compile(r"\w+")
-CHARACTERS_A_TOKEN = 3
-"""Fewer than any usual tokenizer needs for a token of European text, so that a budget errs on the short side."""
-LONGEST_WISHES = 2_000
-"""Characters of a client's own system messages that are read."""
-Role = Literal["user", "assistant"]
-_SPEAKERS: Final[dict[Role, str]] = {"user": "They:", "assistant": "You:"}
 
 
 def key_observations(observations: Observations) -> str:
@@ -83,51 +77,30 @@ def setting_note(outcome: Outcome) -> str:
     return ""
 
 
-def reply_prompt(
-    prompts: PromptLibrary, messages: Sequence[Message], outcome: Outcome | None, context_tokens: int
-) -> Prompt:
-    """What the writer of the reply is asked: the dialogue's end within the budget, and what was observed.
+def asked_of(request: TurnRequest, outcome: Outcome | None) -> Asked:
+    """What a companion is given of a turn: its last message, what was said before, and what its clip showed.
 
-    What a client sends as a system message is a wish among others: the rules of the prompt are ours.
+    What a client sends as a system message is a wish among others: the rules of the prompt are ours. Words that came
+    alone are understood by the companion itself; their appraisal for the explanation adds nothing to that.
     """
-    wishes = " ".join(_one_line(m.content) for m in messages if m.role == "system")
-    spoken = [m for m in messages if m.role != "system"]
-    lines, left = [_line(spoken[-1])], context_tokens * CHARACTERS_A_TOKEN
-    for message in reversed(spoken[:-1]):
-        line = _line(message)
-        left -= len(line)
-        if left < 0:
-            break
-        lines.insert(0, line)
-    while lines[0].startswith(_SPEAKERS["assistant"]):
-        del lines[0]  # an answer whose question is out of sight
-    rendered = prompts.get(REPLY_PROMPT).render(
-        dialogue="\n".join(lines), observed=_observed(outcome), wishes=wishes[:LONGEST_WISHES] or "nothing"
+    spoken = [m for m in request.messages if m.role != "system"]
+    has_files = bool(request.attachments) and outcome is not None
+    return Asked(
+        words=spoken[-1].content if spoken else "",
+        history=tuple(line for message in spoken[:-1] for line in _lines(message)),
+        appraisal=outcome.appraisal if has_files and outcome else None,
+        observed=observed_lines(outcome) if has_files and outcome else (),
+        wishes=" ".join(m.content for m in request.messages if m.role == "system"),
+        strategies=request.strategies,
+        own=request.own,
+        locale=request.locale,
     )
-    system, script = rendered.messages
-    return replace(rendered, messages=(system, *_as_chat(script.content)))
 
 
-def _as_chat(script: str) -> list[Message]:
-    """Lines of a dialogue as messages that alternate, as many chat templates demand."""
-    roles: Mapping[str, Role] = {name: role for role, name in _SPEAKERS.items()}
-    chat: list[Message] = []
-    for line in script.splitlines():
-        speaker, _, text = line.partition(": ")
-        role = roles[f"{speaker}:"]
-        if chat and chat[-1].role == role:
-            chat[-1] = Message(role, f"{chat[-1].content}\n{text}")
-        else:
-            chat.append(Message(role, text))
-    return chat
-
-
-def _line(message: Message) -> str:
-    return f"{_SPEAKERS['assistant' if message.role == 'assistant' else 'user']} {_one_line(message.content)}"
-
-
-def _one_line(text: str) -> str:
-    return " ".join(text.split()) or "(no words)"
+def _lines(message: Message) -> tuple[Line, ...]:
+    if message.role == "assistant":
+        return (Line(AGENT, message.content, is_agent=True),) if message.content.strip() else ()
+    return lines_of(message.content)
 
 
 def observed_lines(outcome: Outcome) -> tuple[str, ...]:
@@ -141,10 +114,6 @@ def observed_lines(outcome: Outcome) -> tuple[str, ...]:
         ranked = outcome.observations.of(modality)[: N_OBSERVED // len(Modality)]
         lines += [o.text for o in ranked if not o.is_missing]
     return tuple(lines)
-
-
-def _observed(outcome: Outcome | None) -> str:
-    return "\n".join(observed_lines(outcome) if outcome is not None else ()) or "nothing"
 
 
 class LoopGuard:

@@ -1,9 +1,9 @@
 """A turn and what happens in it, in order: the one form that the API, the explain stream and the chat page share.
 
-A turn's events come in this order: any number of `Staged`, a `Sensed` where media were read, then `Observed`,
-`Reasoned` and `Said` pieces as they stand, a `Carded` where a person should be shown human help, a `Called` where the
-client offered tools and one is to be called, and one `Ended`. What
-fails raises an AffectError instead.
+A turn's events come in this order: any number of `Staged`, a `Sensed` where media were read, then `Observed` and
+`Reasoned` pieces, an `Understood` before the `Said` pieces of a reply, a `Carded` where a person should be shown human
+help, a `Called` where the client offered tools and one is to be called, and one `Ended`. What fails raises an
+AffectError instead.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from affectgpt.records import Message, Modality, Observation, Outcome, Sampling
 
 if TYPE_CHECKING:
     from affectgpt.agent import Senses
+    from affectgpt.dialogue import Affect, Prepared, Strategy, Turn
 
 __all__ = [
     "Attachment",
@@ -34,6 +35,7 @@ __all__ = [
     "Tools",
     "TurnRequest",
     "Turns",
+    "Understood",
 ]
 
 MediaKind = Literal["image", "audio", "video", "transcript"]
@@ -73,6 +75,9 @@ class TurnRequest:
     face and voice are refused. `locale` (BCP 47) chooses whose help lines are shown. `is_explained` False leaves the
     three parts out: words alone, no media; `is_replied` False leaves the reply out. `is_fused` shows the model face and
     voice as soft tokens too, on a server that has adapters for it. `tools` are for the reply alone.
+
+    `persona` names who replies, empty for the server's own. `strategies` are those of earlier replies, oldest first,
+    and `own` is the agent's emotion after the last of them, as far as they were kept.
     """
 
     messages: tuple[Message, ...]
@@ -86,6 +91,9 @@ class TurnRequest:
     is_replied: bool = True
     tools: Tools | None = None
     is_fused: bool = False
+    persona: str = ""
+    strategies: tuple[Strategy, ...] = ()
+    own: Affect | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +128,13 @@ class Reasoned:
     text: str
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Understood:
+    """How the reply that comes will be written: what was understood, which strategy, the agent's own emotion."""
+
+    prepared: Prepared
+
+
 @dataclass(frozen=True, slots=True)
 class Said:
     """A piece of the reply, whole sentences, after screening. Joined, the pieces are `Ended.reply`."""
@@ -151,7 +166,8 @@ class Ended:
     """The turn is over. `outcome` None where nothing was explained; tokens count every request of the turn.
 
     `finish_reason` is "content_filter" where screening ended the reply; `held` is the risk for which it did. It is
-    "tool_calls" after a `Called`: the client makes the calls and comes back with what they gave.
+    "tool_calls" after a `Called`: the client makes the calls and comes back with what they gave. `dialogue` is the
+    reply with its chain, None where none was written.
     """
 
     outcome: Outcome | None
@@ -162,9 +178,10 @@ class Ended:
     n_prompt_tokens: int = 0
     n_completion_tokens: int = 0
     held: str = ""
+    dialogue: Turn | None = None
 
 
-Event = Staged | Sensed | Observed | Reasoned | Said | Called | Carded | Ended
+Event = Staged | Sensed | Observed | Reasoned | Understood | Said | Called | Carded | Ended
 
 
 class Turns(Protocol):

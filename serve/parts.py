@@ -15,6 +15,7 @@ from affectgpt.agent import AffectAgent, Progress, quiet
 from affectgpt.agent import Parts as AgentParts
 from affectgpt.appraise.panel import Panel
 from affectgpt.batch.reading import warm_readers
+from affectgpt.dialogue import Parts as DialogueParts
 from affectgpt.engines.adapter import read_manifest, shipped
 from affectgpt.engines.echo import EchoEngine
 from affectgpt.engines.embedded import MODEL_ID, cache_root
@@ -26,6 +27,7 @@ from affectgpt.readers import AgentOptions, SpeechOptions
 from affectgpt.safety import Screen
 from affectgpt.workers import Limits, MediaCache, WorkerPool
 from serve.appraising import OneThread
+from serve.companions import Companions
 from serve.fusing import open_fusion
 from serve.incoming.intake import FolderIntake, Intake
 from serve.incoming.remote import Remote
@@ -79,10 +81,12 @@ class Parts:
         return cls(Crew(writer, writer, perceiver or ThreadPerceiver(), Screen()), intake, closing=[intake.close])
 
     def warm(self, progress: Progress = quiet) -> None:
-        """Appraise a sentence, so that the first turn does not wait for the heads and their encoder to load."""
+        """Appraise and understand a sentence, so that the first turn does not wait for heads and encoder to load."""
         progress("appraise", None)
         alone = AgentOptions(speech=SpeechOptions(text="I am glad that you are here."))
         AffectAgent(None, alone, parts=AgentParts(appraiser=self.crew.appraiser)).explain(None)
+        if self.crew.companions is not None:
+            self.crew.companions.warm()
         progress("appraise", 1.0)
 
     async def close(self) -> None:
@@ -103,6 +107,9 @@ def open_parts(settings: ServeSettings, progress: Progress = quiet) -> Parts:
     closing: list[Ending] = []
     upkeep: list[Upkeep] = []
     try:
+        screen = Screen()
+        companions = Companions(settings, DialogueParts(screen=screen))
+        closing.append(companions.close)
         if (tracing := open_tracing(local_only=settings.local_only)) is not None:
             closing.append(tracing.close)
         progress("model", None)
@@ -126,7 +133,7 @@ def open_parts(settings: ServeSettings, progress: Progress = quiet) -> Parts:
         raise
     appraiser = OneThread(Panel(settings.permissive))
     closing.append(appraiser.close)
-    crew = Crew(explainer, replier, perception, Screen(), appraiser, fusion)
+    crew = Crew(explainer, replier, perception, screen, appraiser, fusion, companions)
     heard_by = recogniser.name if recogniser else None
     return Parts(crew, uploads, upstream, store, heard_by, tracing, closing, [*upkeep, store.keep_swept])
 

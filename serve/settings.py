@@ -43,6 +43,7 @@ class ServeSettings(BaseSettings):
     fusion: Path | None = Field(
         None, description="Adapters that show face and voice to the model as soft tokens, where a client asks for it."
     )
+    persona: str = Field("warm", description="How replies are spoken: a shipped persona, or a YAML file like theirs.")
     context: Setting | None = Field(
         None, description="A place where face and voice must not be read for emotion (EU AI Act, Art. 5(1)(f))."
     )

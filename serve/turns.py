@@ -1,7 +1,8 @@
 """A turn from its words and files to its reply: the order of its steps, and nothing else.
 
-screen -> sense -> screen what was said in it -> explain -> reply, screened sentence by sentence. A crisis ends the turn
-at the screen: the card with human help is shown and nothing is analysed. Whoever leaves stops the work.
+screen -> sense -> screen what was said in it -> explain -> understand, choose a strategy -> reply, screened sentence by
+sentence. A crisis ends the turn at the screen: the card with human help is shown and nothing is analysed. Whoever
+leaves stops the work.
 """
 
 from __future__ import annotations
@@ -20,14 +21,29 @@ from typing import Final, Literal, TypeVar
 
 from affectgpt.agent import AffectAgent, Parts, Progress, Senses
 from affectgpt.appraise.panel import Appraiser
+from affectgpt.dialogue import Parts as DialogueParts
+from affectgpt.dialogue import Prepared, Turn
 from affectgpt.errors import AffectError, InputError, OptionError
 from affectgpt.jobs import Stopped
 from affectgpt.prompting import PromptLibrary
 from affectgpt.readers import AgentOptions, FaceOptions, SpeechOptions
-from affectgpt.records import Completion, Modality, Outcome, Sampling
+from affectgpt.records import Completion, Modality, Outcome, Prompt, Sampling
 from affectgpt.safety import Finding, Screen, gravest, help_card, replacement
-from serve.composing import LoopGuard, ThoughtFilter, conclusion, key_observations, reply_prompt, setting_note
-from serve.events import Called, Carded, Ended, Event, Observed, Reasoned, Said, Sensed, Staged, TurnRequest
+from serve.companions import Companions
+from serve.composing import LoopGuard, ThoughtFilter, asked_of, conclusion, key_observations, setting_note
+from serve.events import (
+    Called,
+    Carded,
+    Ended,
+    Event,
+    Observed,
+    Reasoned,
+    Said,
+    Sensed,
+    Staged,
+    TurnRequest,
+    Understood,
+)
 from serve.fusing import Fusion
 from serve.gating import ReplyGate
 from serve.naming import named, nameless, naming
@@ -53,7 +69,8 @@ class TooManyTurns(AffectError):
 class Crew:
     """Who does the work of a turn: `explainer` writes the three parts, `replier` the reply.
 
-    `fusion` explains where soft tokens are asked for; without it they cannot be.
+    `fusion` explains where soft tokens are asked for; without it they cannot be. `companions` understand and choose;
+    without, the turns make their own.
     """
 
     explainer: Writer
@@ -62,6 +79,7 @@ class Crew:
     screen: Screen
     appraiser: Appraiser | None = None
     fusion: Fusion | None = None
+    companions: Companions | None = None
 
 
 @dataclass(slots=True)
@@ -76,6 +94,7 @@ class _Course:
     n_prompt_tokens: int = 0
     n_completion_tokens: int = 0
     held: str = ""
+    dialogue: Turn | None = None
     is_over: bool = False
 
     def count(self, completion: Completion | None) -> None:
@@ -93,6 +112,9 @@ class TurnService:
         self._settings = settings
         self._prompts = prompts or PromptLibrary()
         self._threads = ThreadPoolExecutor(settings.n_turns, thread_name_prefix="turn")
+        self._companions = crew.companions or Companions(
+            settings, DialogueParts(screen=crew.screen, prompts=self._prompts)
+        )
 
     async def run(self, request: TurnRequest) -> AsyncGenerator[Event, None]:
         """The turn's events as they happen; closing the generator stops what works for it.
@@ -102,6 +124,7 @@ class TurnService:
         """
         if self.n_running >= self._settings.n_turns:
             raise TooManyTurns(f"{self.n_running} turns are in work, and no more are taken", "try again in a moment")
+        self._companions.of(request.persona)  # a persona that is none is said before anything is read
         self.n_running += 1
         course = _Course(replace(request, setting=self._settings.context or request.setting))
         try:
@@ -120,6 +143,7 @@ class TurnService:
                 n_prompt_tokens=course.n_prompt_tokens,
                 n_completion_tokens=course.n_completion_tokens,
                 held=course.held,
+                dialogue=course.dialogue,
             )
         finally:
             self.n_running -= 1
@@ -134,6 +158,7 @@ class TurnService:
     def close(self) -> None:
         """Take no more turns, and drop those that wait for a thread."""
         self._threads.shutdown(wait=False, cancel_futures=True)
+        self._companions.close()
 
     async def _screened(self, course: _Course) -> AsyncGenerator[Event, None]:
         """The user's side: what they write now, and help that an earlier message called for and that stays."""
@@ -232,18 +257,35 @@ class TurnService:
         if not request.is_replied:
             return
         yield Staged("reply")
+        asked = await self._in_thread(asked_of, request, course.outcome)
+        prepared = await self._companions.prepare(request.persona, asked)
+        yield Understood(prepared)
         if course.outcome is not None and (note := setting_note(course.outcome)) and request.attachments:
             yield Said(note)
-        prompt = reply_prompt(self._prompts, request.messages, course.outcome, self._settings.context_tokens)
+        if prepared.prompt is not None:
+            async with aclosing(self._written(course, prepared, prepared.prompt)) as events:
+                async for event in events:
+                    yield event
+            return
+        course.dialogue = prepared.turn()
+        stopping = gravest(prepared.findings)
+        if stopping is not None and stopping.stops:
+            yield self._stopped(course, stopping)
+        else:
+            yield Said(course.dialogue.reply.text)
+
+    async def _written(self, course: _Course, prepared: Prepared, prompt: Prompt) -> AsyncGenerator[Event, None]:
+        """The reply as the model writes it, through the gate; then the whole of it stands in the course."""
+        request = course.request
         gate, thought, loop = ReplyGate(self.crew.screen), ThoughtFilter(), LoopGuard()
-        n_pieces, called = 0, None
+        n_pieces, called, said, completion = 0, None, "", None
         async with aclosing(self.crew.replier.write(prompt, request.sampling, request.tools)) as pieces:
             async for piece in pieces:
                 if isinstance(piece, Called):
                     called = piece
                     continue
                 if isinstance(piece, Completion):
-                    n_pieces = 0
+                    n_pieces, completion = 0, piece
                     course.count(piece)
                     course.finish = _FINISHES.get(piece.finish_reason, "stop")
                     sentences = gate.finish()
@@ -252,16 +294,21 @@ class TurnService:
                     sentences = gate.feed(thought.push(piece))
                 fresh = list(takewhile(lambda sentence: not loop.repeats(sentence), sentences))
                 for sentence in fresh:
+                    said += sentence
                     yield Said(sentence)
                 if gate.held is not None or len(fresh) < len(sentences):
                     break
         course.n_completion_tokens += n_pieces  # of a reply that was cut: about a token a piece
-        if gate.held is not None:
-            course.finish, course.held = "content_filter", gate.held.risk
+        held = gate.held.risk if gate.held is not None else ""
+        course.dialogue = prepared.turn(said, completion, held)
+        if held:
+            course.finish, course.held = "content_filter", held
             yield Said(replacement(request.locale))
         elif called is not None:
-            course.finish = "tool_calls"
+            course.finish, course.dialogue = "tool_calls", None
             yield called
+        elif not said.strip():
+            yield Said(course.dialogue.reply.text)
 
     def _stopped(self, course: _Course, finding: Finding) -> Carded:
         course.is_over, course.finish = True, "content_filter"

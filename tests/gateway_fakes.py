@@ -13,16 +13,19 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import dialogue_fakes
 import fakes
 import openai
 import uvicorn
 from page_fakes import KnownAppraiser, leaning
 
 from affectgpt.agent import AffectAgent, Progress, Senses
+from affectgpt.dialogue import Parts as DialogueParts
 from affectgpt.engines.engine import stamp
 from affectgpt.readers import AgentOptions, SpeechOptions
 from affectgpt.records import Appraisal, Clip, Completion, Modality, Prompt, Sampling
 from affectgpt.safety import Screen
+from serve.companions import Companions
 from serve.events import Attachment
 from serve.gateway import create_app
 from serve.incoming.intake import FolderIntake
@@ -73,7 +76,7 @@ class Talker:
             raise self.error
         text = (
             self.reply
-            if prompt.prompt_id == "converse"
+            if prompt.prompt_id == "respond"
             else f"{prompt.opening}{self.thoughts or THOUGHTS}**Conclusion**\n{CONCLUSION}"
         )
         words = text.split(" ")[: sampling.max_tokens]
@@ -147,10 +150,12 @@ class KnowingIntake(FolderIntake):
         return replace(taken, duration_s=0.0 if taken.kind == "transcript" else 3.0)
 
 
-def crew(engine: Any, reader: Any = None, writer: Writer | None = None) -> Crew:
-    """One engine for both texts, known tracks and a known appraisal."""
-    own = writer or LocalWriter(engine)
-    return Crew(own, own, reader or Reader(), Screen(), KnownAppraiser(WORDS))
+def crew(engine: Any, reader: Any = None, writer: Writer | None = None, chosen: ServeSettings | None = None) -> Crew:
+    """One engine for both texts, known tracks, a known appraisal, and companions who hear by keywords."""
+    own, screen = writer or LocalWriter(engine), Screen()
+    parts = DialogueParts(screen, dialogue_fakes.KeywordHearing(), dialogue_fakes.transitions())
+    companions = Companions(chosen or settings(), parts)
+    return Crew(own, own, reader or Reader(), screen, KnownAppraiser(WORDS), companions=companions)
 
 
 def settings(**given: Any) -> ServeSettings:
@@ -188,7 +193,7 @@ def running(
     chosen = settings(**given)
     writer = UpstreamWriter(upstream, "base") if upstream else None
     intake = FolderIntake(chosen.max_upload_bytes)
-    own = parts or Parts(crew(engine, reader, writer), intake, upstream, closing=[intake.close])
+    own = parts or Parts(crew(engine, reader, writer, chosen), intake, upstream, closing=[intake.close])
     app = create_app(chosen, own)
     with listening(app) as url:
         gateway = Gateway(url, app.state.doors.turns, engine, reader, intake.folder)

@@ -99,6 +99,15 @@ class ServeFlags:
             rich_help_panel=_WHO,
         ),
     ] = None
+    persona: Annotated[
+        str | None,
+        typer.Option(
+            "--persona",
+            metavar="NAME",
+            help="How replies are spoken unless a client says otherwise: warm, calm, lively, or a YAML file.",
+            rich_help_panel=_WHO,
+        ),
+    ] = None
     whisper: Annotated[
         str | None, typer.Option("--whisper", metavar="MODEL", help="Recognises the words.", rich_help_panel=_WHO)
     ] = None

@@ -1,7 +1,7 @@
 """A turn's chain told in words: what was understood, the strategy and what was ruled out, the agent's own emotion.
 
-It stands on the turn's JSON document (`affectgpt.dialogue.turn_json`), so that a kept turn is told as a fresh one. The
-terminal, the saved conversation and the chat page all tell these steps.
+It stands on the turn's JSON document (`affectgpt.dialogue.turn_json`), so that a kept turn is told as a fresh one; of one
+that was kept, speakers and memory may be missing. The terminal, the saved conversation and the chat page tell these steps.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ def _understood(understanding: Document | None) -> Iterator[str]:
         yield f"it may be about: {cause['text']} ({cause['probability']:.2f})"
     yield f"they seem to ask for: {understanding['need']}"
     yield f"moved {understanding['intensity']:.2f} of 1, {_affect(understanding['affect'])}"
-    for state in understanding["speakers"][1:]:
+    for state in understanding.get("speakers", ())[1:]:
         top = max(state["distribution"], key=lambda label: state["distribution"][label])
         yield f"{state['speaker']}: {top}"
     memory = understanding.get("memory") or {}

@@ -14,6 +14,7 @@ from fastapi.responses import JSONResponse, Response
 from sse_starlette import EventSourceResponse, ServerSentEvent
 
 from serve.api.callers import Caller
+from serve.api.dialogue_form import read_state, state_json
 from serve.api.doors import MODEL, Doors, kept_json, outcome_json, read_json, take_turn, turn_request
 from serve.api.failures import describe
 from serve.api.openai_form import ApiError, ChatRequest, read_chat
@@ -72,6 +73,8 @@ class _Answer:
         }
         if self.calls:
             message["tool_calls"] = list(self.calls)
+        if state := state_json(ended.dialogue):
+            message["dialogue"] = state
         choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": ended.finish_reason}
         return {**self._head("chat.completion"), "choices": [choice], "usage": _usage(ended), **self._extras(ended)}
 
@@ -82,7 +85,8 @@ class _Answer:
 
     def last(self, ended: Ended) -> dict[str, Any]:
         """The chunk that says why the answer ends."""
-        return {**self._piece({}, ended.finish_reason), **self._extras(ended)}
+        state = state_json(ended.dialogue)
+        return {**self._piece({"dialogue": state} if state else {}, ended.finish_reason), **self._extras(ended)}
 
     def usage(self, ended: Ended) -> dict[str, Any]:
         """The chunk after the last, where usage was asked for."""
@@ -127,7 +131,8 @@ def chat_router(doors: Doors) -> APIRouter:
     async def complete(request: Request, caller: Caller = who) -> Response:
         """OpenAI's chat completions. Model `affectgpt` is a whole turn; others that /v1/models lists are passed on.
 
-        `message.reasoning` holds the three parts (key observations, interpretation, conclusion), `content` the reply.
+        `message.reasoning` holds the three parts (key observations, interpretation, conclusion), `content` the reply,
+        `dialogue` its strategy and the agent's own emotion: sent back with the message, the next turn goes on from it.
         `tools` are offered to the writer of the reply, where a server behind writes it.
         """
         body = await read_json(request, doors.settings.max_inline_bytes)
@@ -171,7 +176,9 @@ def _turn(doors: Doors, chat: ChatRequest) -> Any:
     tools = read_tools(chat, can_call=doors.turns.crew.replier.calls_tools)
     # Words were explained before their tools were called; a clip, whose reading is at hand, is explained again.
     wishes = replace(chat.wishes, is_explained=False) if chat.after else chat.wishes
-    return replace(turn_request(doors.settings, chat.messages, wishes, sampling), tools=tools)
+    state = read_state(chat.body.get("messages") or ())
+    request = turn_request(doors.settings, chat.messages, wishes, sampling)
+    return replace(request, tools=tools, strategies=state.strategies, own=state.own)
 
 
 def _arriving(doors: Doors, chat: ChatRequest) -> list[Callable[[], Awaitable[Attachment]]]:

@@ -14,6 +14,7 @@ from starlette.datastructures import FormData, UploadFile
 from starlette.formparsers import FormParser, MultiPartException, MultiPartParser
 from starlette.requests import ClientDisconnect, Request
 
+from affectgpt.dialogue import turn_json
 from affectgpt.record_json import to_json
 from affectgpt.records import Message, Observation, Sampling
 from serve.api.callers import Caller, Gate
@@ -165,6 +166,7 @@ def turn_request(
         locale=wishes.locale or settings.locale,
         is_explained=wishes.is_explained,
         is_fused=wishes.is_fused,
+        persona=wishes.persona,
     )
 
 
@@ -182,5 +184,8 @@ def observation_json(observation: Observation) -> dict[str, Any]:
 
 
 def outcome_json(ended: Ended) -> dict[str, object] | None:
-    """The outcome as `record_json` writes it, or None."""
-    return to_json(ended.outcome) if ended.outcome is not None else None
+    """The outcome as `record_json` writes it, with `dialogue`, the reply's turn, where there is one; or None."""
+    told = to_json(ended.outcome) if ended.outcome is not None else None
+    if ended.dialogue is None:
+        return told
+    return {**(told or {}), "dialogue": turn_json(ended.dialogue)}

@@ -9,6 +9,7 @@ Beside OpenAI's own fields a request may hold, at its top level (`extra_body` of
     subject     the person to describe, from 0
     setting     workplace or education: face and voice are refused
     locale      whose help lines are shown (BCP 47)
+    persona     who replies: one of the server's personas
 """
 
 from __future__ import annotations
@@ -69,6 +70,7 @@ class TurnWishes:
     setting: Setting | None = None
     locale: str | None = None
     is_fused: bool = False
+    persona: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,6 +149,9 @@ def read_wishes(fields: Mapping[str, Any]) -> TurnWishes:
     path = _field(fields, "path", str, "text")
     if path not in PATHS:
         raise ApiError(f"no path {path[:40]!r}", f"one of {', '.join(PATHS)}", param="path")
+    persona = _field(fields, "persona", str, "")
+    if len(persona) > 64:
+        raise ApiError("the persona's name is too long", "name one of the server's", param="persona")
     subject = fields.get("subject")
     return TurnWishes(
         affect=bool(_field(fields, "affect", bool, False)),
@@ -157,6 +162,7 @@ def read_wishes(fields: Mapping[str, Any]) -> TurnWishes:
         setting=setting,  # type: ignore[arg-type]
         locale=locale,
         is_fused=path == "fused",
+        persona=persona,
     )
 
 

@@ -30,6 +30,25 @@ _PARTS: Final = {
             ],
         }
     },
+    "a later turn, that goes on from an earlier one": {
+        "value": {
+            "model": "affectgpt",
+            "persona": "warm",
+            "messages": [
+                {"role": "user", "content": "I got the job, and I cannot stop smiling!"},
+                {
+                    "role": "assistant",
+                    "content": "That sounds like wonderful news. What are you looking forward to most?",
+                    "dialogue": {
+                        "persona": "warm",
+                        "strategy": "Questions",
+                        "own": {"valence": 0.62, "arousal": 0.31, "dominance": 0.08},
+                    },
+                },
+                {"role": "user", "content": "The people. And a little afraid of the first day."},
+            ],
+        }
+    },
     "a voice, with the outcome as JSON": {
         "value": {
             "model": "affectgpt",
@@ -67,6 +86,7 @@ CHAT_REQUEST: Final[dict[str, Any]] = {
                     "setting": {"enum": ["workplace", "education"], "description": "face and voice are refused"},
                     "locale": {**_TEXT, "description": "BCP 47: whose help lines are shown"},
                     "path": {"enum": ["text", "fused"], "description": "fused: face and voice as soft tokens too"},
+                    "persona": {**_TEXT, "description": "who replies: warm, calm, lively, or the server's own"},
                 },
             },
             "examples": _PARTS,
@@ -90,6 +110,11 @@ CHAT_RESPONSE: Final[dict[str, Any]] = {
                             "role": "assistant",
                             "content": "That sounds like wonderful news. What are you looking forward to most?",
                             "reasoning": '**Key observations**\n- The words are "I got the job" [S1].\n…',
+                            "dialogue": {
+                                "persona": "warm",
+                                "strategy": "Questions",
+                                "own": {"valence": 0.62, "arousal": 0.31, "dominance": 0.08},
+                            },
                         },
                         "finish_reason": "stop",
                     }

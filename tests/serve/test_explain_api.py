@@ -77,7 +77,7 @@ def test_one_document_where_json_is_accepted(gateway: Gateway) -> None:
 
 def test_nothing_is_replied(gateway: Gateway) -> None:
     explain(gateway, CLIP)
-    assert gateway.engine.prompts("converse") == []
+    assert gateway.engine.prompts("respond") == []
 
 
 @pytest.mark.parametrize("encoding", ["multipart/form-data", "application/x-www-form-urlencoded"])

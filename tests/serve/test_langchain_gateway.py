@@ -74,7 +74,7 @@ def test_it_invokes_streams_and_answers_batches(gateway: Gateway) -> None:
     assert whole(chat, SAD).content == REPLY
     said = [f"I lost {n} keys." for n in range(5)]
     assert [a.content for a in chat.batch([*said], {"max_concurrency": 3})] == [REPLY] * 5
-    asked = {p.messages[-1].content for p in gateway.engine.prompts("converse")}
+    asked = {p.messages[-1].content for p in gateway.engine.prompts("respond")}
     assert all(any(words in prompt for prompt in asked) for words in said)
 
 

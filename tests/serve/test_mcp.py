@@ -140,7 +140,7 @@ def test_words_alone_are_explained(gateway: Gateway) -> None:
 
 def test_nothing_is_replied_and_no_file_stays(gateway: Gateway) -> None:
     call(gateway, media=data_url(MP4))
-    assert gateway.engine.prompts("converse") == []
+    assert gateway.engine.prompts("respond") == []
     wait_for(lambda: gateway.files() == [])
 
 

@@ -53,7 +53,8 @@ def file(folder: Path, kind: MediaKind = "video", content: bytes = b"x", name: s
 
 
 def service(engine: Any = None, reader: Any = None, **given: Any) -> TurnService:
-    return TurnService(crew(engine or Talker(), reader), settings(**given))
+    chosen = settings(**given)
+    return TurnService(crew(engine or Talker(), reader, chosen=chosen), chosen)
 
 
 def take(turns: TurnService, request: TurnRequest) -> list[Event]:
@@ -81,7 +82,7 @@ def kinds(events: list[Event]) -> list[str]:
 def test_words_alone_are_explained_and_answered_in_the_contracts_order() -> None:
     engine = Talker()
     events = take(service(engine), asked(SAD))
-    assert kinds(events) == ["Observed", "Reasoned", "Said", "Ended"]
+    assert kinds(events) == ["Observed", "Reasoned", "Understood", "Said", "Ended"]
     end = ended(events)
     assert end.reply == REPLY == "".join(e.text for e in events if isinstance(e, Said))
     assert end.reasoning == "".join(e.text for e in events if isinstance(e, Reasoned))
@@ -104,7 +105,7 @@ def test_key_observations_stand_before_the_model_is_asked(tmp_path: Path) -> Non
 
 def test_a_clips_tracks_are_given_once_before_anything_is_told_of_them(tmp_path: Path) -> None:
     events = take(service(), asked("and this?", files=[file(tmp_path)]))
-    assert kinds(events) == ["Sensed", "Observed", "Reasoned", "Said", "Ended"]
+    assert kinds(events) == ["Sensed", "Observed", "Reasoned", "Understood", "Said", "Ended"]
     assert sum(isinstance(e, Sensed) for e in events) == 1
     shown = [e.observation.id for e in events if isinstance(e, Observed)]
     assert shown == [o.id for o in ended(events).outcome.observations.items]
@@ -127,7 +128,7 @@ def test_a_transcript_that_came_along_gives_the_words(tmp_path: Path) -> None:
 def test_only_the_reply_where_nothing_is_to_be_explained() -> None:
     engine = Talker()
     events = take(service(engine), asked(SAD, is_explained=False))
-    assert kinds(events) == ["Said", "Ended"]
+    assert kinds(events) == ["Understood", "Said", "Ended"]
     assert ended(events).outcome is None
     assert engine.prompts("explain") == []
 
@@ -136,14 +137,14 @@ def test_no_reply_where_none_is_wanted() -> None:
     engine = Talker()
     events = take(service(engine), asked(SAD, is_replied=False))
     assert kinds(events) == ["Observed", "Reasoned", "Ended"]
-    assert engine.prompts("converse") == []
+    assert engine.prompts("respond") == []
 
 
 def test_a_request_says_how_the_reply_is_written_and_nothing_of_the_explanation() -> None:
     engine = Talker()
     end = ended(take(service(engine), asked(SAD, sampling=Sampling(max_tokens=3, temperature=1.5))))
     sampled = {prompt.prompt_id: sampling for prompt, sampling in engine.asked}
-    assert sampled["converse"].temperature == 1.5
+    assert sampled["respond"].temperature == 1.5
     assert sampled["explain"] == Sampling(max_tokens=640)
     assert (end.reply, end.finish_reason) == ("That sounds like", "length")
 
@@ -160,10 +161,10 @@ def roles(prompt: Prompt) -> list[str]:
     return [m.role for m in prompt.messages]
 
 
-def test_the_reply_knows_the_dialogue_and_what_was_observed() -> None:
+def test_the_reply_knows_the_dialogue_and_what_was_observed(tmp_path: Path) -> None:
     engine = Talker()
-    take(service(engine), asked("My name is Ada.", "Hello Ada.", SAD))
-    (prompt,) = engine.prompts("converse")
+    take(service(engine), asked("My name is Ada.", "Hello Ada.", SAD, files=[file(tmp_path)]))
+    (prompt,) = engine.prompts("respond")
     assert [m.content for m in prompt.messages[-3:]] == ["My name is Ada.", "Hello Ada.", SAD]
     assert roles(prompt) == ["system", *["user", "assistant"] * ((len(prompt.messages) - 2) // 2), "user"]
     assert "They seem sad." in prompt.messages[0].content
@@ -179,7 +180,7 @@ def test_messages_alternate_whoever_spoke_twice() -> None:
         ("user", SAD),
     ]
     take(service(engine), TurnRequest(tuple(Message(role, text) for role, text in said)))  # type: ignore[arg-type]
-    (prompt,) = engine.prompts("converse")
+    (prompt,) = engine.prompts("respond")
     assert roles(prompt) == ["system", *["user", "assistant"] * ((len(prompt.messages) - 2) // 2), "user"]
     assert prompt.messages[-1].content == f"One.\nTwo You: three.\n{SAD}"
     assert "Be a pirate." in prompt.messages[0].content
@@ -190,7 +191,7 @@ def test_earlier_turns_stay_within_their_budget_the_latest_first() -> None:
     engine = Talker()
     said = [f"number {n} " + "word " * 50 for n in range(9)]
     take(service(engine, context_tokens=200), asked(*said))
-    text = "\n".join(m.content for m in engine.prompts("converse")[0].messages[1:])
+    text = "\n".join(m.content for m in engine.prompts("respond")[0].messages[1:])
     assert "number 8" in text
     assert "number 7" not in text.split("number 8")[1]
     assert "number 0" not in text
@@ -237,7 +238,7 @@ def test_a_crisis_in_what_a_clip_says_stops_before_it_is_explained(tmp_path: Pat
 
 def test_help_stays_while_an_earlier_message_called_for_it() -> None:
     events = take(service(), asked(CRISIS, "I am here.", "The weather is nice."))
-    assert kinds(events) == ["Carded", "Observed", "Reasoned", "Said", "Ended"]
+    assert kinds(events) == ["Carded", "Observed", "Reasoned", "Understood", "Said", "Ended"]
 
 
 def test_an_interpretation_that_must_not_leave_is_held_back_whole() -> None:
@@ -330,7 +331,7 @@ def test_leaving_while_it_is_explained_stops_the_model() -> None:
     # Who leaves early enough has the model never asked.
     wait_for(lambda: engine.n_closed == len(engine.asked))
     assert engine.n_words < len(CONCLUSION.split(" "))
-    assert engine.prompts("converse") == []
+    assert engine.prompts("respond") == []
 
 
 def test_leaving_while_a_clip_is_read_gives_the_reading_up(tmp_path: Path) -> None:
