@@ -60,19 +60,19 @@ def _fit(x: Floats, y: NDArray[np.intp], limits: Limits, penalty: float, rounds:
 
     n, n_choices, n_limits = limits.costs.shape
     mean, scale = x.mean(axis=0), x.std(axis=0) + 1e-3
-    rows = torch.from_numpy(((x - mean) / scale).astype(np.float64))
-    gold, costs = torch.from_numpy(y), torch.from_numpy(limits.costs)
-    most = torch.from_numpy(limits.most.astype(np.float64))
-    weight = torch.zeros((x.shape[1], n_choices), dtype=torch.float64, requires_grad=True)
-    bias = torch.zeros(n_choices, dtype=torch.float64, requires_grad=True)
-    multipliers = torch.zeros(n_limits, dtype=torch.float64)
+    rows = torch.from_numpy(((x - mean) / scale).astype(np.float32))
+    gold, costs = torch.from_numpy(y), torch.from_numpy(limits.costs.astype(np.float32))
+    most = torch.from_numpy(limits.most.astype(np.float32))
+    weight = torch.zeros((x.shape[1], n_choices), requires_grad=True)
+    bias = torch.zeros(n_choices, requires_grad=True)
+    multipliers = torch.zeros(n_limits)
 
     def spent() -> Any:
         p = functional.softmax(rows @ weight + bias, dim=1)
         return torch.einsum("bc,bci->i", p, costs) / n
 
     for _ in range(rounds):
-        optimiser = torch.optim.LBFGS([weight, bias], max_iter=60, line_search_fn="strong_wolfe")
+        optimiser = torch.optim.LBFGS([weight, bias], max_iter=40, line_search_fn="strong_wolfe")
 
         def loss(optimiser: Any = optimiser, multipliers: Any = multipliers) -> Any:
             optimiser.zero_grad()

@@ -10,7 +10,7 @@ from __future__ import annotations
 import argparse
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from affectgpt.appraise.heads import save_head
 from affectgpt.corpora import Example
 from affectgpt.corpora.support import STRATEGIES, read_esconv
-from affectgpt.dialogue.hearing import EncoderHearing, Hearing
+from affectgpt.dialogue.hearing import EncoderHearing, Heard
 from affectgpt.dialogue.needs import need_of
 from affectgpt.dialogue.policy import POLICY, policy_row
 from affectgpt.dialogue.records import Affect, Need, Strategy
@@ -62,21 +62,25 @@ class Rows:
         return Rows(self.x[kept], self.y[kept], self.costs[kept], tuple(self.dialogues[k] for k in kept))
 
 
-def rows_of(examples: Sequence[Example], hearing: Hearing) -> Rows:
-    """Every supporter's turn as a state and a choice."""
+def rows_of(examples: Sequence[Example], hear: Callable[[str], Heard]) -> Rows:
+    """Every supporter's turn as a state and a choice; `hear` reads a line of the seeker."""
     x, costs = [], []
     for e in examples:
         before = [Strategy(s) for s in e.group["before"].split("|") if s]
         n_turns, text = int(e.group["turn"]), e.text or ""
-        x.append(policy_row(hearing.line(text), text, before, n_turns))
+        x.append(policy_row(hear(text), text, before, n_turns))
         costs.append(_costs(text, before, n_turns))
     y = np.array([STRATEGIES.index(str(e.label)) for e in examples], np.intp)
     return Rows(np.stack(x), y, np.stack(costs), tuple(e.group["dialogue"] for e in examples))
 
 
-def cross_fitted(rows: Rows, seed: int = 0, is_limited: bool = True) -> tuple[Double, list[float]]:
-    """Probabilities (B, 8) of each row by a policy that never saw its dialogue, and the ridge of each fold."""
-    p, chosen = np.zeros((len(rows.y), len(STRATEGIES))), []
+def cross_fitted(rows: Rows, seed: int = 0) -> tuple[Double, Double, list[float]]:
+    """Probabilities (B, 8) of each row by a policy that never saw its dialogue, with limits and without.
+
+    And the ridge of each fold.
+    """
+    p, free = np.zeros((2, len(rows.y), len(STRATEGIES)))
+    chosen = []
     for held in _folds(rows.dialogues, N_FOLDS, seed):
         given = rows.part(~held)
         inner = _folds(given.dialogues, N_FOLDS, seed + 1)[0]
@@ -86,8 +90,9 @@ def cross_fitted(rows: Rows, seed: int = 0, is_limited: bool = True) -> tuple[Do
             losses[penalty] = _log_loss(softmax(fitted.fit(given.x[inner])), given.y[inner])
         best = min(losses, key=lambda k: losses[k])
         chosen.append(best)
-        p[held] = softmax(_fit(given, best, is_limited).fit(rows.x[held]))
-    return p, chosen
+        p[held] = softmax(_fit(given, best, is_limited=True).fit(rows.x[held]))
+        free[held] = softmax(_fit(given, best, is_limited=False).fit(rows.x[held]))
+    return p, free, chosen
 
 
 def figures(rows: Rows, p: Double, free: Double) -> dict[str, Any]:
@@ -124,9 +129,11 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--seed", type=int, default=0)
     asked = parser.parse_args(argv)
     path = asked.shared / "text" / "esconv" / "devWithStrategy_short.tsv"
-    rows = rows_of(read_esconv(path).usable, EncoderHearing())
-    p, chosen = cross_fitted(rows, asked.seed)
-    free, _ = cross_fitted(rows, asked.seed, is_limited=False)
+    examples = read_esconv(path).usable
+    texts = sorted({e.text or "" for e in examples})
+    heard = dict(zip(texts, EncoderHearing().lines(texts), strict=True))
+    rows = rows_of(examples, heard.__getitem__)
+    p, free, chosen = cross_fitted(rows, asked.seed)
     found = figures(rows, p, free)
     penalty = Counter(chosen).most_common(1)[0][0]
     whole = _fit(rows, penalty, is_limited=True)
