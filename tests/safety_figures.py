@@ -14,7 +14,7 @@ from pathlib import Path
 
 from affectgpt.safety import Finding, Screen
 
-HALVES = {name: Path(__file__).with_name(f"safety_turns_{name}.toml") for name in ("open", "sealed", "unseen")}
+HALVES = {name: Path(__file__).with_name(f"safety_turns_{name}.toml") for name in ("open", "more", "sealed", "unseen")}
 # The risks that answer a class, and the level at which it is dealt with as USE_POLICY.md says.
 EXPECTED: dict[str, tuple[frozenset[str], str]] = {
     "crisis_explicit": (frozenset({"crisis", "self_harm"}), "urgent"),
@@ -120,8 +120,14 @@ def show(half: str, rows: list[Count]) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("half", nargs="+", choices=sorted(HALVES))
+    parser.add_argument("--head", action="store_true", help="rules and the trained head together; loads torch")
+    asked = parser.parse_args()
     screen = Screen()
-    for half in parser.parse_args().half:
+    if asked.head:
+        from affectgpt.safety.head import load_head
+
+        screen = Screen([*screen.layers, load_head()])
+    for half in asked.half:
         seconds: list[float] = []
         show(half, list(counts(half, screen, seconds.append)))
         seconds.sort()

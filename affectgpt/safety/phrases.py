@@ -8,9 +8,9 @@ A phrase is a line of words and little else:
     ~ ~5        up to 2, up to 5 words of the same sentence, none of them a denial
     / $ ?       a sentence may end here; ends (or begins) here; ends with a question mark
 
-"don't" also finds "dont" and "do not", "j'ai" also "jai", "töten" also "toeten". A phrase becomes the automaton of its
-positions (Glushkov 1961): one state a word, so that it can be run in time linear in the text and never backtracks.
-Words that stand side by side in brackets share one position.
+"don't" also finds "dont" and "do not", "j'ai" also "jai", "töten" also "toeten", "beau-père" also "beau père". A phrase
+becomes the automaton of its positions (Glushkov 1961): one state a word, so that it can be run in time linear in the
+text and never backtracks. Words that stand side by side in brackets share one position.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
+from itertools import product
 
 from affectgpt.errors import OptionError
 from affectgpt.safety.folding import ELISIONS, fold_word
@@ -216,6 +217,9 @@ def _spellings(word: str) -> list[str]:
     """How a word may be written in a text, folded; several words where it is short for several."""
     if word in _WHOLE:
         return list(_WHOLE[word])
+    if "-" in word.strip("-"):  # folded texts have no hyphens: "beau-père" is two words, or was written as one
+        parts = [_spellings(part) for part in word.split("-") if part]
+        return list(dict.fromkeys(j.join(way) for way in product(*parts) for j in (" ", "")))
     for ending, written in _CONTRACTIONS.items():
         if word.endswith(ending) and word != ending:
             return [w.format(fold_word(word.removesuffix(ending))) for w in written]

@@ -85,3 +85,9 @@ def test_words_in_brackets_gaps_and_ends_of_sentences() -> None:
     assert found("it is red. The house is old") == []
     assert found("Ask. Now!") == ["Ask. Now"]
     assert found("Why me? Why me.") == ["Why me?"]
+
+
+def test_a_word_with_a_hyphen_is_found_however_it_is_written() -> None:
+    rules = read_rules(DENIALS + ROW + '[rules.phrases]\nfr = ["mon beau-père", "frappe-le"]\n')
+    for text in ("mon beau-père", "mon beau père", "mon beaupère", "frappe-le !", "frappe le"):
+        assert rules.find(text, "user"), text
