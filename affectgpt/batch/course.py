@@ -290,10 +290,10 @@ def _effort(evidence: Evidence, media_bytes: int) -> Effort:
 def _row(
     item: Item, fingerprints: Fingerprints, stamp: str | None, outcome: Outcome | None, error: Failure | None
 ) -> Row:
-    told = to_json(outcome) if outcome else None
-    if told is not None:
+    told = None
+    if outcome is not None:
         # Which of two processes loaded a library first must not show in the order of a row's words.
-        told = {**told, "versions": dict(sorted(told["versions"].items()))}
+        told = to_json(replace(outcome, versions=dict(sorted(outcome.versions.items()))))
     return Row(
         id=item.id,
         number=item.number,
