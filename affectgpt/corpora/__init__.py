@@ -7,6 +7,7 @@ says what is wrong in `fault`: evaluation counts it as asked and failed, trainin
 from affectgpt.corpora.example import Corpus, Example
 from affectgpt.corpora.media_sets import RAVDESS, read_image_folder, read_mer_unibench, read_ravdess
 from affectgpt.corpora.responses import read_empathic_reactions, read_replies
+from affectgpt.corpora.support import STRATEGIES, read_esconv
 from affectgpt.corpora.text import (
     GOEMOTIONS,
     MELD,
@@ -23,12 +24,14 @@ __all__ = [
     "GOEMOTIONS",
     "MELD",
     "RAVDESS",
+    "STRATEGIES",
     "Corpus",
     "Example",
     "read_emobank",
     "read_emobank_difference",
     "read_empathetic_dialogues",
     "read_empathic_reactions",
+    "read_esconv",
     "read_goemotions",
     "read_image_folder",
     "read_jsonl",

@@ -26,6 +26,7 @@ READERS: Mapping[str, Callable[..., Corpus]] = {
     "replies": corpora.read_replies,
     "empathic_reactions": corpora.read_empathic_reactions,
     "reccon": corpora.read_reccon,
+    "esconv": corpora.read_esconv,
     "ravdess": corpora.read_ravdess,
     "image_folder": corpora.read_image_folder,
     "mer_unibench": corpora.read_mer_unibench,

@@ -130,6 +130,12 @@ def _judged(labels: LabelSet, runs: Path | None = None, **options: Any) -> Predi
     return Judged(labels, JudgeOptions(runs=str(runs or ""), **options))
 
 
+def _feeling(labels: LabelSet, **options: Any) -> Predictor:
+    from affectgpt.evaluation.feelings import FeelingChoices, Feelings
+
+    return Feelings(labels, FeelingChoices(**options))
+
+
 KINDS: Mapping[str, Callable[..., Predictor]] = {
     "constant": Constant,
     "majority": Majority,
@@ -146,6 +152,7 @@ KINDS: Mapping[str, Callable[..., Predictor]] = {
     "retrieval": _retrieval,
     "given_replies": _given_replies,
     "judged": _judged,
+    "feeling": _feeling,
 }
 """Every predictor by the name that a suite uses."""
 
@@ -174,13 +181,13 @@ def open_predictor(
 
 def _chosen_by(kind: str) -> type[Any] | None:
     """The dataclass of a kind's options, where it has one."""
-    if kind not in ("agent", "llm", "reply", "judged"):
+    if kind not in ("agent", "llm", "reply", "judged", "feeling"):
         return None
-    from affectgpt.evaluation import asked, judged, repliers
+    from affectgpt.evaluation import asked, feelings, judged, repliers
 
     return {
         "agent": asked.AgentChoices, "llm": asked.PromptOptions, "reply": repliers.ReplyOptions,
-        "judged": judged.JudgeOptions,
+        "judged": judged.JudgeOptions, "feeling": feelings.FeelingChoices,
     }[kind]  # fmt: skip
 
 
