@@ -8,7 +8,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from dataclasses import replace
 from functools import partial
-from typing import Any
 
 from affectgpt.dialogue import (
     Asked,
@@ -17,20 +16,15 @@ from affectgpt.dialogue import (
     CompanionOptions,
     Parts,
     Prepared,
-    Turn,
     load_persona,
     persona_names,
 )
 from affectgpt.dialogue.hearing import EncoderHearing
 from affectgpt.errors import OptionError
-from affectgpt.record_json import plain_record
 from affectgpt.safety import Screen
 from serve.settings import ServeSettings
 
-__all__ = ["Companions", "kept_chain", "persona_choices"]
-
-_KEPT = ("feeling", "cause", "need", "intensity", "affect", "self_report")
-"""What of an understanding is kept with a turn: nothing that earlier turns said, which stands in these themselves."""
+__all__ = ["Companions", "persona_choices"]
 
 
 class Companions:
@@ -93,18 +87,3 @@ def persona_choices(settings: ServeSettings) -> tuple[str, ...]:
     """The personas that people may choose of, the server's own first. Raises OptionError where that one is none."""
     own = load_persona(settings.persona).id
     return (own, *(name for name in persona_names() if name != own))
-
-
-def kept_chain(turn: Turn | Prepared) -> dict[str, Any] | None:
-    """What is shown, and kept, of how a turn was answered, as `affectgpt.dialogue.turn_json` has it; else None.
-
-    `understanding` (less what quotes earlier turns), `strategy` and `own`; each null where there was none.
-    """
-    if turn.understanding is None and turn.strategy is None and turn.own is None:
-        return None
-    understanding = plain_record(turn.understanding) if turn.understanding else None
-    return {
-        "understanding": {key: understanding[key] for key in _KEPT} if understanding else None,
-        "strategy": plain_record(turn.strategy) if turn.strategy else None,
-        "own": plain_record(turn.own) if turn.own else None,
-    }

@@ -8,23 +8,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any, Final
 
 from affectgpt.dialogue import Affect, Strategy, Turn
 from serve.api.openai_form import ApiError
+from serve.chains import ChainState
 
-__all__ = ["ChainState", "read_state", "state_json"]
+__all__ = ["read_state", "state_json"]
 
 _DIMENSIONS: Final = ("valence", "arousal", "dominance")
-
-
-@dataclass(frozen=True, slots=True)
-class ChainState:
-    """What earlier replies were made by: their strategies, oldest first, and the agent's emotion after the last."""
-
-    strategies: tuple[Strategy, ...] = ()
-    own: Affect | None = None
 
 
 def state_json(turn: Turn | None) -> dict[str, Any] | None:

@@ -15,6 +15,7 @@ from datetime import datetime
 from typing import Any
 
 from affectgpt.record_json import NOTICE
+from affectgpt.report.chain import Step, chain_steps
 from affectgpt.report.quoting import inert, quoted
 from serve.store.records import Conversation, ExportForm, Revision, Summary, Turn
 
@@ -73,9 +74,14 @@ def _told(turn: Turn) -> str:
     if answered.reasoning:
         parts.append(f"Reasoning:\n\n{quoted(answered.reasoning)}")
     parts.append(quoted(answered.reply))
+    parts += [_step(step) for step in chain_steps(answered.chain or {})]
     if answered.finish_reason != "stop":
         parts.append(f"*Ended early: {inert(answered.finish_reason)}.*\n")
     return "\n".join([*parts, *_opinion(revision)])
+
+
+def _step(step: Step) -> str:
+    return f"{step.title}:\n\n" + "".join(f"> - {inert(line)}\n" for line in step.lines)
 
 
 def _opinion(revision: Revision) -> Iterator[str]:

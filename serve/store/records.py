@@ -14,6 +14,7 @@ from typing import Any, Generic, Literal, TypeVar
 from affectgpt.errors import InputError
 from affectgpt.record_json import to_json
 from affectgpt.records import Message
+from serve.chains import kept_chain
 from serve.events import Attachment, Ended
 
 __all__ = [
@@ -92,6 +93,7 @@ class Asked:
 class Answered:
     """What became of a message. `outcome` is `record_json.to_json`'s document, `card` the human help shown, Markdown.
 
+    `chain` is how the reply came about (`serve.companions.kept_chain`), None where no strategy was chosen.
     `finish_reason` is the engine's, or `stopped` where the user stopped it: then what stood is kept.
     """
 
@@ -103,6 +105,7 @@ class Answered:
     card: str = ""
     n_prompt_tokens: int = 0
     n_completion_tokens: int = 0
+    chain: Mapping[str, Any] | None = None
 
     @staticmethod
     def of(ended: Ended, card: str = "") -> Answered:
@@ -116,6 +119,7 @@ class Answered:
             card=card,
             n_prompt_tokens=ended.n_prompt_tokens,
             n_completion_tokens=ended.n_completion_tokens,
+            chain=kept_chain(ended.dialogue) if ended.dialogue is not None else None,
         )
 
 

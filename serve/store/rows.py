@@ -213,6 +213,7 @@ def _revision(row: Any, given: Feedback | None) -> Revision:
             card=row.card,
             n_prompt_tokens=row.n_prompt_tokens,
             n_completion_tokens=row.n_completion_tokens,
+            chain=row.chain,
         )
     return Revision(
         id=row.id,

@@ -118,6 +118,7 @@ revisions = Table(
     Column("n_prompt_tokens", Integer, nullable=False),
     Column("n_completion_tokens", Integer, nullable=False),
     Column("outcome", JSON(none_as_null=True)),
+    Column("chain", JSON(none_as_null=True)),
     UniqueConstraint("turn_id", "number"),
 )
 

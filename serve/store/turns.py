@@ -78,6 +78,7 @@ def finish(connection: Connection, owner: str, revision_id: str, answered: Answe
             "n_prompt_tokens": answered.n_prompt_tokens,
             "n_completion_tokens": answered.n_completion_tokens,
             "outcome": _without_path(answered.outcome),
+            "chain": None if answered.chain is None else safe(answered.chain),
         },
     )
 

@@ -13,9 +13,10 @@ from gateway_fakes import REPLY, Gateway, Talker, crew, running, settings
 from affectgpt.dialogue import Affect, Strategy, load_persona, persona_names
 from affectgpt.errors import OptionError
 from affectgpt.records import Message
-from serve.api.dialogue_form import ChainState, read_state, state_json
+from serve.api.dialogue_form import read_state, state_json
 from serve.api.openai_form import ApiError
-from serve.companions import Companions, kept_chain, persona_choices
+from serve.chains import ChainState, kept_chain
+from serve.companions import Companions, persona_choices
 from serve.events import Ended, Event, Said, TurnRequest, Understood
 from serve.turns import TurnService
 
