@@ -6,17 +6,17 @@ No Gradio here: page.py carries wishes in and views out.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from affectgpt.errors import AffectError, InputError
 from affectgpt.readers import Setting
-from affectgpt.records import Message, Modality
-from serve.events import Attachment, TurnRequest
+from serve.events import Attachment
 from serve.incoming.intake import Intake
 from serve.store import Asked, Conversation, Feedback, NotKept, Revision, Settings, Store, Summary, Thumbs, Turn
+from serve.web.asking import Choices, remembered, request_of
 from serve.web.consent import Person
 from serve.web.messages import ChatMessage, card_of, show_turns, spoken
 from serve.web.metering import Meter
@@ -28,16 +28,6 @@ __all__ = ["Choices", "Handlers", "View"]
 
 _T = TypeVar("_T")
 N_LISTED = 40
-
-
-@dataclass(frozen=True, slots=True)
-class Choices:
-    """How the next turn is to be read: which channels, of whom, whose help lines are shown, by which path."""
-
-    modalities: frozenset[Modality] = frozenset(Modality)
-    subject: int | None = None
-    locale: str = "en"
-    is_fused: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +55,10 @@ class View:
 
 @dataclass(frozen=True, slots=True)
 class Handlers:
-    """Everything that the page can do. A turn counts against the limits of a person's key as one of the API's does."""
+    """Everything that the page can do. A turn counts against the limits of a person's key as one of the API's does.
+
+    `personas` are those that may be chosen, the usual one first; where another is named, the server's own answers.
+    """
 
     store: Store
     running: Running
@@ -74,6 +67,7 @@ class Handlers:
     meter: Meter
     setting: Setting | None = None
     has_soft: bool = False
+    personas: tuple[str, ...] = ("warm",)
 
     # ---------------------------------------------------------------- coming and going
 
@@ -272,7 +266,7 @@ class Handlers:
         self, person: Person, conversation_id: str | None, asked: Asked, choices: Choices
     ) -> tuple[Revision, str]:
         if conversation_id is None:
-            settings = Settings(choices.locale, person.consented, _remembered(choices))
+            settings = Settings(choices.locale, person.consented, remembered(choices))
             title = "" if asked.text else ", ".join(a.name for a in asked.attachments)[:80]
             conversation_id = (await _thread(self.store.create, person.owner, title, settings)).id
         return await _thread(self.store.begin, person.owner, conversation_id, asked), conversation_id
@@ -281,14 +275,13 @@ class Handlers:
         self, person: Person, conversation_id: str, revision: Revision, kept: Sequence[Attachment], choices: Choices
     ) -> AsyncIterator[View]:
         conversation = await _thread(self.store.get, person.owner, conversation_id)
-        request = TurnRequest(
-            messages=_messages_to(conversation, revision),
+        request = request_of(conversation, revision, choices)
+        request = replace(
+            request,
             attachments=tuple(kept),
-            modalities=choices.modalities,
-            subject=choices.subject,
             setting=self.setting,
-            locale=choices.locale,
             is_fused=choices.is_fused and self.has_soft,
+            persona=choices.persona if choices.persona in self.personas else "",
         )
         going = self.running.start(person.owner, conversation_id, revision.id, request)
         yield View(history=await self.list(person))
@@ -354,22 +347,6 @@ class Handlers:
             if turn.id == turn_id:
                 return turn
         raise NotKept(say("feedback.nothing"))
-
-
-def _messages_to(conversation: Conversation, revision: Revision) -> tuple[Message, ...]:
-    """The talk up to this revision's message, which is the last."""
-    said: list[Message] = []
-    for turn in conversation.turns:
-        said.append(Message("user", turn.revision.asked.text))
-        if turn.revision.id == revision.id:
-            break
-        if turn.revision.answered is not None and turn.revision.answered.reply:
-            said.append(Message("assistant", turn.revision.answered.reply))
-    return tuple(said)
-
-
-def _remembered(choices: Choices) -> Mapping[str, Any]:
-    return {"modalities": sorted(choices.modalities), "subject": choices.subject, "is_fused": choices.is_fused}
 
 
 def _thumbs(conversation: Conversation, messages: list[ChatMessage], places: Sequence[int]) -> list[Thumbs | None]:

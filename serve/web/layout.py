@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import gradio as gr
@@ -46,6 +47,7 @@ class Parts(NamedTuple):
     words_only: gr.Checkbox
     person: gr.Dropdown
     soft: gr.Checkbox
+    persona: gr.Dropdown
     correction: gr.Accordion
     label: gr.Dropdown
     words: gr.Textbox
@@ -67,10 +69,11 @@ def _plain(value: str, **options: Any) -> gr.HTML:
     return gr.HTML(value, apply_default_css=False, **options)
 
 
-def lay_out(setting: Setting | None, *, has_soft: bool = False) -> Parts:
+def lay_out(setting: Setting | None, personas: Sequence[str], *, has_soft: bool = False) -> Parts:
     """Everything, inside the blocks that are open.
 
-    `setting` is the place where face and voice are off, `has_soft` whether soft tokens can be asked for.
+    `setting` is the place where face and voice are off, `personas` who may answer, the usual one first, `has_soft`
+    whether soft tokens can be asked for.
     """
     found: dict[str, Any] = {"conversation": gr.State(None), "turn": gr.State(None)}
     with gr.Sidebar(label=say("history.label"), width=290, elem_id="affect-side"):
@@ -79,7 +82,7 @@ def lay_out(setting: Setting | None, *, has_soft: bool = False) -> Parts:
     with gr.Row(elem_id="affect-main", equal_height=False):
         with gr.Column(scale=6, min_width=320, elem_id="affect-talk"):
             found |= _lay_out_talk()
-            found |= _lay_out_options(setting, has_soft=has_soft and setting is None)
+            found |= _lay_out_options(setting, personas, has_soft=has_soft and setting is None)
             found |= _lay_out_correction()
         with gr.Column(scale=5, min_width=320, elem_id="affect-side-stage"):
             _plain(
@@ -155,7 +158,7 @@ def _lay_out_talk() -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _lay_out_options(setting: Setting | None, *, has_soft: bool) -> dict[str, Any]:
+def _lay_out_options(setting: Setting | None, personas: Sequence[str], *, has_soft: bool) -> dict[str, Any]:
     texts = table("reading")
     is_barred = setting is not None
     with gr.Accordion(texts["label"], open=False, elem_id="affect-reading"):
@@ -170,7 +173,11 @@ def _lay_out_options(setting: Setting | None, *, has_soft: bool) -> dict[str, An
             [(texts["person_any"], -1)], value=-1, label=texts["person"], visible=False, elem_id="affect-person"
         )
         soft = gr.Checkbox(False, label=texts["soft"], visible=has_soft, elem_id="affect-soft")
-    return {"modalities": modalities, "words_only": words_only, "person": person, "soft": soft}
+        persona = gr.Dropdown(
+            [(name.capitalize(), name) for name in personas], value=personas[0], label=texts["persona"],
+            info=texts["persona_hint"], elem_id="affect-persona",
+        )  # fmt: skip
+    return {"modalities": modalities, "words_only": words_only, "person": person, "soft": soft, "persona": persona}
 
 
 def _lay_out_correction() -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""A conversation as Gradio's chat messages: what was asked, the reasoning folded away, the reply and how sure it is.
+"""A conversation as Gradio's chat messages: what was asked, the reasoning and the reply's chain folded away, the reply.
 
 Everything that a model or a recording said is escaped; citations become links that lead to the clip's moment.
 """
@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from affectgpt.report.chain import chain_steps, chain_title
 from affectgpt.report.story import MARKS, pieces, verdicts
 from serve.store import Asked, KeptAttachment, Turn
 from serve.web.running import Rehearsal
@@ -37,6 +38,7 @@ class Shown:
     note: str = ""
     thumbs: str | None = None
     document: Mapping[str, Any] | None = None
+    chain: Mapping[str, Any] | None = None
     going: Rehearsal | None = None
 
 
@@ -94,7 +96,7 @@ def _shown(turn: Turn, now: Rehearsal | None) -> Shown:
     answered = revision.answered
     if now is not None and not (now.is_over and answered is not None):
         note = say("chat.failed", why=now.failure) if now.failure else ""
-        return Shown(revision.id, revision.asked, now.reasoning, now.reply, note=note, going=now)
+        return Shown(revision.id, revision.asked, now.reasoning, now.reply, note=note, chain=now.chain, going=now)
     if answered is None:
         failed = {"failed": say("chat.failed", why=revision.failure), "interrupted": say("chat.interrupted")}
         return Shown(revision.id, revision.asked, note=failed.get(revision.state, ""))
@@ -102,7 +104,7 @@ def _shown(turn: Turn, now: Rehearsal | None) -> Shown:
     thumbs = revision.feedback.thumbs if revision.feedback else None
     return Shown(
         revision.id, revision.asked, answered.reasoning, answered.reply, answered.model,
-        notes.get(answered.finish_reason, ""), thumbs, answered.outcome,
+        notes.get(answered.finish_reason, ""), thumbs, answered.outcome, answered.chain,
     )  # fmt: skip
 
 
@@ -111,6 +113,8 @@ def _messages(shown: Shown) -> list[ChatMessage]:
     is_going = shown.going is not None and not shown.going.is_over
     if shown.reasoning or is_going:
         told.append(_thought(shown, is_going))
+    if shown.chain and (shown.reply or is_going):
+        told.append(_chain(shown.chain))
     reply = "\n\n".join(part for part in (_reply(shown), _footer(shown)) if part)
     if reply:
         told.append({"role": "assistant", "content": reply})
@@ -132,6 +136,19 @@ def _thought(shown: Shown, is_going: bool) -> ChatMessage:
         "role": "assistant",
         "content": f'<div class="story reasoning">{body}</div>',
         "metadata": {"title": title, "status": "pending" if is_going else "done"},
+    }
+
+
+def _chain(chain: Mapping[str, Any]) -> ChatMessage:
+    """How the reply came about, folded: what was understood, the strategy with what was ruled out, the own emotion."""
+    told = ""
+    for step in chain_steps(chain):
+        rows = "".join(f"<li><span>{html.escape(line)}</span></li>" for line in step.lines)
+        told += f'<h4>{html.escape(step.title)}</h4><ul class="claims">{rows}</ul>'
+    return {
+        "role": "assistant",
+        "content": f'<div class="story reasoning">{told}</div>',
+        "metadata": {"title": say("reasoning.chain", chain=chain_title(chain)), "status": "done"},
     }
 
 

@@ -16,6 +16,7 @@ from fastapi import APIRouter, FastAPI
 from starlette.middleware import Middleware
 
 from serve.api.callers import Gate
+from serve.companions import persona_choices
 from serve.events import Turns
 from serve.incoming.intake import Intake
 from serve.settings import ServeSettings
@@ -52,7 +53,10 @@ def mount(
     shelf = Shelf(folder / "shown", settings.ttl_s)
     running = Running(turns, store, shelf)
     gate = gate or Gate(None)
-    handlers = Handlers(store, running, shelf, intake, Meter(gate), settings.context, settings.fusion is not None)
+    personas = persona_choices(settings)
+    handlers = Handlers(
+        store, running, shelf, intake, Meter(gate), settings.context, settings.fusion is not None, personas
+    )
     kept = say("consent.kept") + ("" if settings.keys else " " + say("consent.kept_here"))
     notice = notice_lines(minutes=round(settings.ttl_s / 60), retains=settings.retain, kept=kept)
     door = Door(gate, consent_version(notice))
@@ -83,7 +87,8 @@ def _build(handlers: Handlers, door: Door) -> gr.Blocks:
     with gr.Blocks(
         title=say("title"), analytics_enabled=False, fill_width=True, delete_cache=(300, LEFTOVER_SECONDS)
     ) as blocks:
-        Wiring(handlers, door, lay_out(handlers.setting, has_soft=handlers.has_soft)).connect(blocks)
+        parts = lay_out(handlers.setting, handlers.personas, has_soft=handlers.has_soft)
+        Wiring(handlers, door, parts).connect(blocks)
     return blocks
 
 

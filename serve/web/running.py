@@ -8,14 +8,28 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from affectgpt.errors import AffectError, InputError
 from affectgpt.records import Moment, Observation
-from serve.events import Called, Carded, Ended, Event, Observed, Reasoned, Said, Sensed, Staged, TurnRequest, Turns
+from serve.chains import kept_chain
+from serve.events import (
+    Called,
+    Carded,
+    Ended,
+    Event,
+    Observed,
+    Reasoned,
+    Said,
+    Sensed,
+    Staged,
+    TurnRequest,
+    Turns,
+    Understood,
+)
 from serve.store import Answered, Store
 from serve.web.shelf import Shelf
 from serve.web.texts import say
@@ -48,6 +62,7 @@ class Rehearsal:
     share: float | None = None
     observations: tuple[Observation, ...] = ()
     reasoning: str = ""
+    chain: Mapping[str, Any] | None = None
     reply: str = ""
     card: str = ""
     ended: Ended | None = None
@@ -71,6 +86,8 @@ class Rehearsal:
             return replace(self, observations=(*self.observations, event.observation), step=self.step + 1)
         if isinstance(event, Reasoned):
             return replace(self, reasoning=self.reasoning + event.text)
+        if isinstance(event, Understood):
+            return replace(self, chain=kept_chain(event.prepared))
         if isinstance(event, Said):
             return replace(self, reply=self.reply + event.text)
         if isinstance(event, Carded):
@@ -201,7 +218,9 @@ class Running:
 
     async def _keep_partial(self, going: Going) -> None:
         now = going.now
-        partial = Answered(now.reasoning, now.reply, "", finish_reason="stopped", card=now.card)
+        partial = Answered(
+            now.reasoning, now.reply, "", finish_reason="stopped", card=now.card, chain=now.chain if now.reply else None
+        )
         with suppress(InputError):  # it had just ended by itself, or was deleted meanwhile
             await asyncio.to_thread(self._store.finish, going.owner, going.revision_id, partial)
         going.show(replace(now, is_stopped=True))

@@ -45,7 +45,7 @@ class Wiring:
         shown = [part for part in p if part not in (p.new, p.query, p.arrive, p.delete, p.save, p.take_back, p.camera)]
         quiet: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden", "concurrency_limit": None}
         told = {"outputs": shown, **quiet}
-        reading = {p.conversation, p.modalities, p.words_only, p.person, p.soft}
+        reading = {p.conversation, p.modalities, p.words_only, p.person, p.soft, p.persona}
         blocks.load(self.arrive, None, **told)
         p.arrive.click(self.arrive, None, **told)
         # One may go to another conversation while this one is being answered; the handlers refuse two in one.
@@ -186,7 +186,8 @@ class Wiring:
         who = given[p.person]
         locale = request.headers.get("accept-language", "").split(",")[0].split(";")[0].strip()[:35]
         subject = who if isinstance(who, int) and who >= 0 else None
-        return Choices(chosen or frozenset(Modality), subject, locale or "en", is_fused=bool(given[p.soft]))
+        persona = str(given[p.persona] or "")
+        return Choices(chosen or frozenset(Modality), subject, locale or "en", bool(given[p.soft]), persona)
 
 
 def _arrived(path: str) -> Path:
