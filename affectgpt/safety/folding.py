@@ -5,7 +5,8 @@ dropped, look-alikes of other scripts and decorated letters turned into the Lati
 folded. Tag characters, which smuggle text past the eye, become the text they spell.
 
 Words: what digits and signs stand for inside a word ("k1ll", "su!cide") is read both ways, letters drawn out ("diiiie")
-as one and as two, and letters written apart ("k i l l  m e") as the fewest known words that they spell.
+as one and as two, letters written apart ("k i l l  m e") as the fewest known words that they spell, and a word broken
+in two ("sui.cide") as the one that it is.
 """
 
 from __future__ import annotations
@@ -40,13 +41,16 @@ _LATIN = re.compile(
     r"(?:LATIN (?:SMALL |CAPITAL )?LETTER|LATIN LETTER SMALL CAPITAL|(?:NEGATIVE )?(?:SQUARED|CIRCLED) LATIN "
     r"CAPITAL LETTER|REGIONAL INDICATOR SYMBOL LETTER) (?:DOTLESS |SCRIPT |OPEN |TURNED )?([A-Z])(?: WITH .*)?"
 )
-_TOKEN = re.compile(r"[^\W_]+(?:['!$@*+|][^\W_]+|\*+[^\W_]+)*|[.!?…。！？;:]+|\n\s*\n|,|\n")
+_TOKEN = re.compile(r"(?:[$@](?=[^\W\d_]))?[^\W_]+(?:['!$@*+|][^\W_]+|\*+[^\W_]+)*|[.!?…。！？;:]+|\n\s*\n|,|\n")
+_LETTERS = re.compile(r"[^\W_]+")
+_SIGNS = "$@"
+"""What may stand for a word's first letter."""
 _LEET = str.maketrans("013457@$!|+", "oieastasilt")
 _LEET_L = str.maketrans("01", "ol")
 ELISIONS = frozenset(("c", "d", "j", "l", "m", "n", "s", "t", "qu", "jusqu", "lorsqu", "puisqu", "quelqu"))
 """What French writes before an apostrophe: a word of its own."""
 _SPELLED = 4
-"""So many single letters in a row are words written apart."""
+"""So many single letters in a row are words written apart; one fewer are, where they spell one."""
 _LONGEST_SPELLED = 16
 _LONGEST_WORD = 80
 """What is longer is no word of any rule; its beginning stands for it, so that a text without spaces costs no more."""
@@ -146,25 +150,39 @@ def words_of(folded: Folded, known: Collection[str] = ()) -> list[Word]:
     `known` are the words that letters written apart are read as.
     """
     words = [Word((BOUNDARY,), 0, 0)]
-    comma = False
+    comma, last = False, 0
     for match in _TOKEN.finditer(folded.text):
         piece = match.group()
         start, end = folded.origin[match.start()], folded.origin[match.end() - 1] + 1
         if piece == ",":
             comma = True
-        elif piece[0].isalnum():
-            words.extend(_split(piece, start, end, comma))
-            comma = False
-        elif piece != "\n" and not _is_inside(match, words[-1]):
+        elif piece[0].isalnum() or piece[0] in _SIGNS:
+            if _is_broken(words[-1], folded.text[last : match.start()], piece, known):
+                words[-1] = Word(_forms(words[-1].forms[0] + piece), words[-1].start, end, words[-1].after_comma)
+            else:
+                words.extend(_split(piece, start, end, comma))
+            comma, last = False, match.end()
+        elif piece != "\n" and not _is_inside(match, words[-1], known):
             _close(words, QUESTION if "?" in piece or "？" in piece else BOUNDARY, start, end)
     _close(words, BOUNDARY, words[-1].end, words[-1].end)
     return _joined(words, known)
 
 
-def _is_inside(match: re.Match[str], before: Word) -> bool:
-    """Whether a dot stands between letters written apart: "d.i.e"."""
-    following = match.string[match.end() : match.end() + 1]
-    return match.group() == "." and len(before.forms[0]) == 1 and following.isalnum()
+def _is_inside(match: re.Match[str], before: Word, known: Collection[str]) -> bool:
+    """Whether a dot stands between letters written apart, or within a word: "d.i.e", "sui.cide"."""
+    following = _LETTERS.match(match.string, match.end())
+    if match.group() != "." or following is None:
+        return False
+    return len(before.forms[0]) == 1 or _is_broken(before, ".", following.group(), known)
+
+
+def _is_broken(before: Word, between: str, piece: str, known: Collection[str]) -> bool:
+    """Whether two pieces are one word that was broken: by a mark where one is no word, by a blank where neither is."""
+    if len(between) != 1 or before.is_boundary or len(before.forms[0]) + len(piece) > _LONGEST_SPELLED:
+        return False
+    n_unknown = (before.forms[0] not in known) + (piece not in known)
+    is_enough = n_unknown == 2 if between == " " else n_unknown > 0
+    return is_enough and min(len(before.forms[0]), len(piece)) > 1 and before.forms[0] + piece in known
 
 
 def _close(words: list[Word], mark: str, start: int, end: int) -> None:
@@ -188,8 +206,9 @@ def _split(token: str, start: int, end: int, comma: bool) -> list[Word]:
 @lru_cache(maxsize=16384)
 def _forms(token: str) -> tuple[str, ...]:
     """Every reading of one token, the plain one first."""
-    plain = token.replace("'", "")
-    forms = [plain]
+    whole = token.replace("'", "")
+    plain = whole.lstrip(_SIGNS)
+    forms = [plain, whole.translate(_LEET)] if whole != plain else [plain]
     if not plain.isalpha() and any(c.isalpha() for c in plain):
         forms += [plain.translate(_LEET), plain.translate(_LEET_L).translate(_LEET)]
     if re.search(r"(.)\1\1", plain):
@@ -205,7 +224,8 @@ def _joined(words: list[Word], known: Collection[str]) -> list[Word]:
         if word is not None and len(word.forms[0]) == 1 and not word.is_boundary:
             run.append(word)
             continue
-        out.extend(_spelled(run, known) if len(run) >= _SPELLED else run)
+        is_word = len(run) == _SPELLED - 1 and "".join(letter.forms[-1] for letter in run) in known
+        out.extend(_spelled(run, known) if is_word or len(run) >= _SPELLED else run)
         run = []
         if word is not None:
             out.append(word)

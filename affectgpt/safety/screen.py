@@ -10,7 +10,7 @@ from affectgpt.errors import AffectError
 from affectgpt.safety.findings import Finding, Side
 from affectgpt.safety.rules import load_rules
 
-__all__ = ["Layer", "Screen"]
+__all__ = ["Layer", "Screen", "open_screen"]
 
 _log = logging.getLogger(__name__)
 
@@ -53,3 +53,24 @@ class Screen:
         if failed and len(failed) == len(self.layers):
             raise failed[0]
         return tuple(sorted(found, key=lambda f: (f.start, f.end, f.rule)))
+
+
+def open_screen(head: bool = False, guard_url: str | None = None, guard_model: str | None = None) -> Screen:
+    """A screen with the layers that are asked for; the rules are always among them.
+
+    head: the trained head, too; loads torch. guard_url: an OpenAI-compatible server, with its /v1, that runs a
+    Qwen3Guard-Gen model; guard_model: its name there, where the server has several.
+
+    Raises:
+        MissingDependency, ModelError: no head to load. OptionError, EngineUnreachable: no such guard.
+    """
+    layers: list[Layer] = [load_rules()]
+    if head:
+        from affectgpt.safety.head import load_head
+
+        layers.append(load_head())
+    if guard_url is not None:
+        from affectgpt.safety.guard import open_guard
+
+        layers.append(open_guard(guard_url, guard_model))
+    return Screen(layers)
