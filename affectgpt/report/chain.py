@@ -1,7 +1,7 @@
 """A turn's chain told in words: what was understood, the strategy and what was ruled out, the agent's own emotion.
 
-It stands on the turn's JSON document (`affectgpt.dialogue.turn_json`), so that a kept turn is told as a fresh one; of one
-that was kept, speakers and memory may be missing. The terminal, the saved conversation and the chat page tell these steps.
+It stands on the turn's JSON document (`affectgpt.dialogue.turn_json`), so that a kept turn is told as a fresh one; of a
+kept one speakers and memory may be missing. The terminal, a saved conversation and the chat page tell these steps.
 """
 
 from __future__ import annotations
