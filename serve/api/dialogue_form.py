@@ -52,12 +52,13 @@ def _strategy(name: object, at: str) -> Strategy:
 
 
 def _affect(value: object, at: str) -> Affect:
-    found = [value.get(name) for name in _DIMENSIONS] if isinstance(value, dict) else []
+    found: list[Any] = [value.get(name) for name in _DIMENSIONS] if isinstance(value, dict) else []
     if len(found) != len(_DIMENSIONS) or not all(_is_share(number) for number in found):
         raise ApiError("own is no emotion", f"give {', '.join(_DIMENSIONS)}, each from -1 to 1", param=at)
-    return Affect(*(float(number) for number in found))  # type: ignore[arg-type]
+    return Affect(*(float(number) for number in found))
 
 
-def _is_share(number: object) -> bool:
-    is_number = isinstance(number, int | float) and not isinstance(number, bool)
-    return is_number and math.isfinite(number) and -1 <= number <= 1  # type: ignore[arg-type]
+def _is_share(number: Any) -> bool:
+    if isinstance(number, bool) or not isinstance(number, int | float):
+        return False
+    return math.isfinite(number) and -1 <= number <= 1

@@ -161,7 +161,7 @@ class Session:
             "/clip": self._clip,
             "/why": self._why,
             "/save": self._save,
-            "/help": lambda _: [self.crew.display.tell(line) for line in COMMANDS],
+            "/help": self._help,
         }
         if name in ("/quit", "/exit"):
             return False
@@ -169,6 +169,10 @@ class Session:
             raise InputError(f"no command {name[:40]}", f"there are {', '.join(commands)} and /quit")
         commands[name](rest)
         return True
+
+    def _help(self, rest: str) -> None:
+        for line in COMMANDS:
+            self.crew.display.tell(line)
 
     def _clip(self, rest: str) -> None:
         if not rest:

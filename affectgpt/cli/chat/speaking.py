@@ -28,9 +28,9 @@ class Speaker:
             return
         if self._process is None or self._process.poll() is not None:
             # Without words or a file, espeak-ng speaks each line of its input as it comes.
-            pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+            quiet = subprocess.DEVNULL
             with suppress(OSError):
-                self._process = subprocess.Popen(self._command, **pipes)  # type: ignore[call-overload]
+                self._process = subprocess.Popen(self._command, stdin=subprocess.PIPE, stdout=quiet, stderr=quiet)
         with suppress(OSError):
             if self._process is not None and self._process.stdin is not None:
                 self._process.stdin.write(words.encode("utf-8", "replace") + b"\n")
