@@ -10,7 +10,7 @@ from typing import Any, Final, TypeVar
 from starlette.requests import Request
 
 from affectgpt.errors import AffectError
-from serve.events import Event, Staged
+from serve.events import Event, Staged, Understood
 
 __all__ = ["ClientLeft", "Relay", "unless_left"]
 
@@ -45,11 +45,11 @@ class Relay:
             self._queue.put_nowait(error)
 
     async def head(self, patience_s: float = PATIENCE_S) -> list[Event]:
-        """Events up to the first that is more than a stage, or within `patience_s`. Raises what the turn raises."""
+        """Events up to the first that a client is told, or within `patience_s`. Raises what the turn raises."""
         early: list[Event] = []
         try:
             async with asyncio.timeout(patience_s):
-                while not early or isinstance(early[-1], Staged):
+                while not early or isinstance(early[-1], Staged | Understood):
                     event = await self._next()
                     if event is None:
                         self._queue.put_nowait(None)

@@ -11,7 +11,7 @@ import pytest
 from gateway_fakes import REPLY, Gateway, Talker, crew, running, settings
 
 from affectgpt.dialogue import Affect, Strategy, load_persona, persona_names
-from affectgpt.errors import OptionError
+from affectgpt.errors import EngineError, OptionError
 from affectgpt.records import Message
 from serve.api.dialogue_form import read_state, state_json
 from serve.api.openai_form import ApiError
@@ -238,6 +238,11 @@ def test_a_stream_carries_the_same_in_its_last_delta(gateway: Gateway) -> None:
     last = next(row for row in rows if row["choices"] and row["choices"][0]["finish_reason"])
     assert last["choices"][0]["delta"]["dialogue"] == whole["choices"][0]["message"]["dialogue"]
     assert last["affect"]["dialogue"]["strategy"] == whole["affect"]["dialogue"]["strategy"]
+
+
+def test_a_model_that_fails_before_a_word_of_the_reply_is_told_by_a_status() -> None:
+    with running(Talker(error=EngineError("it broke"))) as broken:
+        assert post(broken, stream=True).status_code == 502
 
 
 def test_mistakes_name_their_field(gateway: Gateway) -> None:
