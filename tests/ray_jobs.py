@@ -26,7 +26,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-__all__ = ["Nodes", "begin", "done", "readers", "rows_of", "two_nodes"]
+__all__ = ["Nodes", "begin", "done", "ended", "readers", "rows_of", "two_nodes"]
 
 TESTS = Path(__file__).parent
 N_CLIPS = 40
@@ -137,10 +137,14 @@ def begin(folder: Path, out: Path, *more: object) -> subprocess.Popen[str]:
 
 def done(folder: Path, out: Path, *more: object) -> dict[str, Any]:
     """What a job told that came to its end."""
-    job = begin(folder, out, *more)
-    told, said = job.communicate(timeout=800)
+    return ended(begin(folder, out, *more))
+
+
+def ended(job: subprocess.Popen[str]) -> dict[str, Any]:
+    """What a job tells at its end, which is a good one."""
+    told, said = job.communicate(timeout=900)
     assert job.returncode == 0, said
-    document: dict[str, Any] = json.loads(told)
+    document: dict[str, Any] = json.loads(told.splitlines()[-1])
     return document
 
 

@@ -39,7 +39,7 @@ __all__ = ["Cluster", "Conveyor", "run_on_ray", "run_over"]
 
 WINDOW_ROWS: Final = 20_000
 """Rows that go through the cluster in one go. Their items are held here, about a kilobyte each. Between two windows the
-actors start anew and the last rows are waited for: some seconds, of the many minutes that a window takes."""
+actors start anew, and the last rows of one are waited for: large windows make that rare."""
 
 WINDOW_BYTES: Final = 256 << 20
 """Of media that came inside their rows: a window of such ends sooner."""
@@ -90,15 +90,19 @@ def run_on_ray(job: Job, cluster: Cluster, watch: Watch = quiet) -> dict[str, An
 
 
 def run_over(
-    job: Job, open_engines: Callable[[], Sequence[Engine]], conveyor: Conveyor, watch: Watch = quiet
+    job: Job,
+    open_engines: Callable[[], Sequence[Engine]],
+    conveyor: Conveyor,
+    watch: Watch = quiet,
+    window_rows: int = WINDOW_ROWS,
 ) -> dict[str, Any]:
     """Do a job by its stages at the conveyor's other end. Closes the ledger, whatever happens; raises as `run_on_ray`.
 
-    `open_engines` opens the servers there, and must be picklable.
+    `open_engines` opens the servers there, and must be picklable. `window_rows` at least go in one go.
     """
     told: dict[str, Any] | None = None
     try:
-        told = asyncio.run(_Driver(job, open_engines, conveyor).run(watch))
+        told = asyncio.run(_Driver(job, open_engines, conveyor, window_rows).run(watch))
         return told
     finally:
         job.ledger.close(complete=told is not None)
@@ -132,8 +136,10 @@ class _Asked:
 class _Driver:
     """One run of a job."""
 
-    def __init__(self, job: Job, open_engines: Callable[[], Sequence[Engine]], conveyor: Conveyor) -> None:
-        self._job, self._conveyor = job, conveyor
+    def __init__(
+        self, job: Job, open_engines: Callable[[], Sequence[Engine]], conveyor: Conveyor, window_rows: int
+    ) -> None:
+        self._job, self._conveyor, self._window_rows = job, conveyor, window_rows
         self._n_askers = 1 + len(job.others)
         self._asked = _Asked(self._n_askers) if job.engine is not None else None
         self._setup = Setup(
@@ -180,7 +186,7 @@ class _Driver:
             for item, done in await self._left(chunk):
                 window[item.id] = item, done
                 n_bytes += len(item.content or b"")
-            if len(window) >= WINDOW_ROWS or n_bytes >= WINDOW_BYTES:
+            if len(window) >= self._window_rows or n_bytes >= WINDOW_BYTES:
                 yield window
                 window, n_bytes = {}, 0
         self._tally.is_all_taken = True

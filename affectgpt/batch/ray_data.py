@@ -45,8 +45,7 @@ def connected(address: str | None) -> Iterator[None]:
     try:
         yield
     except (ray.exceptions.RayError, ray.data.exceptions.SystemException) as error:
-        said = str(error).strip().splitlines() or ["no more is known"]
-        what = f"the Ray cluster failed: {type(error).__name__}: {said[-1]}"
+        what = f"the Ray cluster failed: {type(error).__name__}: {_end_of(error)}"
         raise WorkerDied(what, "see its logs, and give the same command again: it goes on") from error
     finally:
         ray.shutdown()
@@ -54,14 +53,20 @@ def connected(address: str | None) -> Iterator[None]:
 
 def _connect(ray: Any, address: str | None) -> None:
     quiet: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
+    named = address or os.environ.get("RAY_ADDRESS")
     try:
         ray.init(address or "auto", **quiet)
-    except ConnectionError as error:
-        if where := address or os.environ.get("RAY_ADDRESS"):
-            raise OptionError(f"no Ray cluster answers at {where} ({error})", "give HOST:PORT of its head") from error
-        ray.init("local", include_dashboard=False, object_store_memory=OWN_STORE_BYTES, **quiet)
-    except (ValueError, RuntimeError) as error:
-        raise OptionError(f"the Ray cluster cannot be joined ({error})", "see --ray-address") from error
+    except (ConnectionError, ValueError, RuntimeError, ray.exceptions.RayError) as error:
+        if named is None and isinstance(error, ConnectionError):  # none runs on this machine
+            ray.init("local", include_dashboard=False, object_store_memory=OWN_STORE_BYTES, **quiet)
+            return
+        what = f"no Ray cluster can be joined at {named or 'this machine'} ({_end_of(error)})"
+        raise OptionError(what, "give HOST:PORT of its head, and the token that it wants by RAY_AUTH_TOKEN") from error
+
+
+def _end_of(error: Exception) -> str:
+    """The last line of what Ray says, which may hold whole tracebacks: there the cause stands."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[-1][:300]
 
 
 def through(tables: Sequence[pyarrow.Table], setup: Setup, n_askers: int) -> Generator[pyarrow.Table, None, None]:

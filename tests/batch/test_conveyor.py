@@ -91,6 +91,22 @@ def test_the_rows_are_those_of_a_local_job_byte_for_byte(tmp_path: Path) -> None
     assert all(c["stage"] and c["message"] and c["attempts"] for c in failed)
 
 
+def test_however_many_windows_there_are_every_row_is_done_once(tmp_path: Path) -> None:
+    class Counting(Hand):
+        n_windows = 0
+
+        def __call__(self, tables: Sequence[pa.Table], setup: Setup, n_askers: int) -> Generator[pa.Table, None, None]:
+            self.n_windows += 1
+            return super().__call__(tables, setup, n_askers)
+
+    rows, hand = clips(tmp_path, 100), Counting()
+    work = job(tmp_path, "rows.jsonl", rows)
+    told = run_over(work, lambda: [work.engine] if work.engine else [], hand, window_rows=20)
+    assert told["run"]["ok"] == sum(hand.sizes) == 100
+    assert hand.n_windows == 4, "of as many rows as are taken from the source in one go, at least"
+    assert len(ray_jobs.rows_of(tmp_path / "rows.jsonl")) == 100
+
+
 def test_without_a_model_nobody_is_asked(tmp_path: Path) -> None:
     rows = clips(tmp_path, 6)
     run(job(tmp_path, "here.jsonl", rows, engine=None))
