@@ -24,10 +24,10 @@ from affectgpt.engines import adapter
 from affectgpt.engines.echo import EchoEngine
 from affectgpt.engines.engine import Engine, EngineOptions, open_engine
 from affectgpt.errors import InputError, OptionError
+from affectgpt.evaluation import pairs
 from affectgpt.parsing import parse_text
 from affectgpt.prompting import PromptLibrary
 from affectgpt.records import Completion, Explanation, Sampling
-from finetune import examining_pairs as pairs
 from finetune.examining_answers import Asker, Engines, Tell, Who
 from finetune.examining_bars import Case, measure
 from finetune.examining_flips import Flip, draw_flips, follow
@@ -220,7 +220,7 @@ class _Session:
             if ours.judged.interpretation and theirs.judged.interpretation
         ]
         drawn = random.Random(self.how.seed).sample(listed, min(self.how.pairs, len(listed)))
-        compared = pairs.compare(self.engines("judge"), drawn, self.prompts, self.how.seed)
+        compared = pairs.compare(self.engines("judge"), drawn, self.prompts, pairs.Asking(seed=self.how.seed))
         lines = (json.dumps(asdict(c), ensure_ascii=False) + "\n" for c in compared)
         (self.out / "pairs.jsonl").write_text("".join(lines), "utf-8")
         return pairs.summarise(compared)

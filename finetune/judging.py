@@ -8,13 +8,13 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
 
 import numpy as np
 
 from affectgpt.answers import labels
 from affectgpt.evaluation import metrics
 from affectgpt.evaluation.faithfulness import said_yes
+from affectgpt.evaluation.reply_metrics import distinct, word_groups
 from affectgpt.grounding import check
 from affectgpt.mentions import find_mentions
 from affectgpt.parsing import citations, parse, parse_text
@@ -136,13 +136,12 @@ def distinct_2(texts: Sequence[str]) -> float:
     Li et al. 2016 (arXiv 1510.03055), over words instead of tokens. It falls as more texts are looked at: compare sets
     of one size.
     """
-    pairs = [pair for text in texts for pair in word_pairs(text)]
-    return _share(len(set(pairs)), len(pairs))
+    return distinct(texts, 2)
 
 
 def word_pairs(text: str) -> list[tuple[str, str]]:
     """Neighbouring words of a text, lower case."""
-    return list(pairwise(text.lower().split()))
+    return word_groups(text, 2)  # type: ignore[return-value]
 
 
 def summarise(judged: Sequence[Judged]) -> dict[str, float]:

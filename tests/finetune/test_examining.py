@@ -19,10 +19,10 @@ from affectgpt.engines import adapter
 from affectgpt.engines.echo import EchoEngine
 from affectgpt.engines.engine import stamp
 from affectgpt.errors import InputError, ModelError, OptionError
+from affectgpt.evaluation import pairs
 from affectgpt.prompting import PromptLibrary
 from affectgpt.records import Completion, Message, Observations, Prompt, Sampling
 from affectgpt.textualize import restate
-from finetune import examining_pairs as pairs
 from finetune.examining import Examination, examine, read_examination
 from finetune.examining_answers import Who
 from finetune.examining_bars import BARS, Case, measure
