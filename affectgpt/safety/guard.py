@@ -145,13 +145,17 @@ class Guard:
         try:
             answer = answers.get(timeout=self.terms.timeout_s)
         except Empty:
-            return self._failed(f"no answer within {self.terms.timeout_s} s")
+            self._rest(f"no answer within {self.terms.timeout_s} s")
+            return None
         if isinstance(answer, EngineError):
-            return self._failed(str(answer))
+            self._rest(str(answer))
+            return None
         verdict = read_verdict(answer)
-        return verdict or self._failed("an answer without a verdict: is it a Qwen3Guard-Gen model?")
+        if verdict is None:
+            self._rest("an answer without a verdict: is it a Qwen3Guard-Gen model?")
+        return verdict
 
-    def _failed(self, what: str) -> None:
+    def _rest(self, what: str) -> None:
         self.n_failures += 1
         self._resting_until = self.terms.clock() + self.terms.rest_s
         _log.warning("the guard model is left alone for %s s, the other layers stand: %s", self.terms.rest_s, what)
