@@ -115,5 +115,6 @@ def _n_at_first(setup: Setup, n_tables: int) -> int:
     """Readers to begin with: one a core that the cluster has now. More come with more cores."""
     import ray
 
-    n_cores = int(ray.cluster_resources().get("CPU", 0))
+    untyped: Any = ray
+    n_cores = int(untyped.cluster_resources().get("CPU", 0))
     return max(1, min(n_cores, n_tables, setup.means.n_workers or n_cores))

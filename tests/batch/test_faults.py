@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -19,6 +20,7 @@ from batch_fakes import FakeReader, ListSource, clips
 from batch_rows import QuickAppraiser
 from full_disk import full_after
 
+import affectgpt.batch
 from affectgpt.batch.job import Job, Means, Selection, engine_options, run
 from affectgpt.batch.ledger import open_ledger
 from affectgpt.batch.reading import PooledReader, Reader
@@ -316,3 +318,14 @@ def test_rows_of_one_id_are_one_row_and_failures_that_say_so(tmp_path: Path) -> 
     (failure,) = told["rows"]["failures"]
     assert (failure["n"], failure["stage"]) == (2, "source")
     assert "is that of row 1 too" in failure["examples"][0]["message"]
+
+
+# ---------------------------------------------------------------- the clock
+
+
+def test_the_time_of_day_is_asked_nowhere() -> None:
+    """A clock that is set back or forth cannot matter to what never looks at it."""
+    asks = re.compile(r"\btime\.time\(|\bdatetime\.(now|today|utcnow)\(|\bdate\.today\(|\bfrom time import\b")
+    modules = sorted(Path(affectgpt.batch.__file__).parent.rglob("*.py"))
+    assert len(modules) > 20
+    assert [path.name for path in modules if asks.search(path.read_text("utf-8"))] == []

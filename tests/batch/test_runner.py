@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import re
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +13,6 @@ import pytest
 from batch_fakes import Bench, FakeReader, ListSource, MemoryLedger, clips
 from fakes import CountingEngine
 
-import affectgpt.batch
 from affectgpt.batch.course import MOST_IN_A_ROW
 from affectgpt.batch.records import BadItem, Item, Row
 from affectgpt.batch.tally import Snapshot
@@ -394,11 +392,3 @@ def test_a_clock_that_jumps_costs_no_row(tmp_path: Path, jump_s: float) -> None:
     for snapshot in seen:
         assert snapshot.eta_s is None or snapshot.eta_s >= 0
         assert snapshot.rate is None or snapshot.rate >= 0
-
-
-def test_the_time_of_day_is_asked_nowhere() -> None:
-    """A clock that is set back or forth cannot matter to what never looks at it."""
-    asks = re.compile(r"\btime\.time\(|\bdatetime\.(now|today|utcnow)\(|\bdate\.today\(|\bfrom time import\b")
-    modules = sorted(Path(affectgpt.batch.__file__).parent.rglob("*.py"))
-    assert len(modules) > 20
-    assert [path.name for path in modules if asks.search(path.read_text("utf-8"))] == []
