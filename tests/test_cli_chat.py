@@ -77,6 +77,19 @@ def test_the_terminal_folds_the_chain_and_keeps_the_card() -> None:
     assert text.index("116") < text.rindex("116")
 
 
+def test_the_terminal_breaks_a_reply_between_words_beside_the_name() -> None:
+    out = io.StringIO()
+    words = " ".join(f"word{n}" for n in range(40)) + ". "
+    held = session(dialogue_fakes.AskedEngine(words + "日本語の文章です。 " + "x" * 60))
+    display = TerminalDisplay(Console(file=out, highlight=False, soft_wrap=True, width=40))
+    Session(Crew(held.crew.companion, held.crew.engine, Clips(), display), Talk()).take(SAD)
+    said = out.getvalue().split("understood as")[0].splitlines()[:-1]
+    assert said[0].startswith("affectgpt  word0 word1")
+    assert all(line.startswith(" " * 11) and line[11] != " " for line in said[1:])
+    assert max(map(len, said[:-1])) <= 40
+    assert " ".join(" ".join(said).split()[1:]).startswith(words.strip())
+
+
 def test_the_terminal_folds_the_chain_out() -> None:
     out = io.StringIO()
     held = session()

@@ -109,14 +109,13 @@ def chat(flags: TalkFlags, sense: SenseFlags, answer: AnswerFlags) -> None:
     if flags.clip is not None:
         session.bring(flags.clip)
     _greet(session, flags, is_typed=is_typed)
-    read = from_keyboard("you  ", on_stderr=flags.json or not sys.stdout.isatty()) if is_typed else from_pipe
+    read = from_keyboard("you        ", on_stderr=flags.json or not sys.stdout.isatty()) if is_typed else from_pipe
     try:
         converse(session, read, is_patient=is_typed)
         if session.clip is not None and not is_typed:
             session.answer("")  # a clip that no words followed
     except BaseException:
-        if session.crew.speaker is not None:
-            session.crew.speaker.hush()
+        session.hush()
         raise
     if session.crew.speaker is not None:
         session.crew.speaker.finish()

@@ -6,6 +6,7 @@ import json
 import sys
 from typing import TYPE_CHECKING, Any, Protocol
 
+from rich.cells import cell_len
 from rich.console import Console
 from rich.markdown import Markdown
 from rich.padding import Padding
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 __all__ = ["Display", "JsonDisplay", "PlainDisplay", "TerminalDisplay", "spoken_json"]
 
 HELP_TITLE = "Help from people"
+NAMES_WIDTH = 11
+"""Columns that the names take at the left of a conversation; what is said stands beside them."""
 
 
 class Display(Protocol):
@@ -129,23 +132,22 @@ class TerminalDisplay:
     def __init__(self, console: Console | None = None) -> None:
         self._console = console or Console(highlight=False, soft_wrap=True)
         self._status: Status | None = None
-        self._has_said = False
+        self._column = 0
         self._is_carded = False
 
     def wait(self) -> None:
         """A sign of life until the first sentence."""
-        self._has_said = self._is_carded = False
+        self._column, self._is_carded = 0, False
         self._status = self._console.status(Text("listening", "dim"))
         self._status.start()
 
     def say(self, sentence: str) -> None:
-        """At once, after the agent's name."""
+        """At once, after the agent's name, broken between words."""
         self._wake()
-        if not self._has_said:
-            self._console.print(Text("affectgpt  ", "bold"), end="")
-        self._has_said = True
-        shown = plain(sentence)
-        self._console.print(Text(shown if shown.endswith(" ") else f"{shown} "), end="")
+        if not self._column:
+            self._console.print(Text("affectgpt".ljust(NAMES_WIDTH), "bold"), end="")
+            self._column = NAMES_WIDTH
+        self._console.print(Text(self._flowing(plain(sentence))), end="")
 
     def card(self, markdown: str) -> None:
         """In a frame, before anything else is said."""
@@ -156,10 +158,10 @@ class TerminalDisplay:
     def end(self, spoken: Spoken, last_card: str) -> None:
         """The folded chain, and the card again where it was given in an earlier turn."""
         self._wake()
-        if self._has_said:
+        if self._column:
             self._console.print()
         if folded := chain_title(turn_json(spoken.turn)):
-            self._console.print(Text(f"  {plain(folded)} · /why", "dim"))
+            self._console.print(Text(f"{' ' * NAMES_WIDTH}{plain(folded)} · /why", "dim"))
         if last_card and not self._is_carded:
             self._frame(last_card)
         self._console.print()
@@ -175,6 +177,20 @@ class TerminalDisplay:
         """Dimmed, between the turns."""
         self._wake()
         self._console.print(Text(plain(line), "dim"))
+
+    def _flowing(self, text: str) -> str:
+        """The text as it goes on from the column where the last sentence ended."""
+        flowing = ""
+        for word in text.split():
+            size = cell_len(word)
+            is_first = self._column == NAMES_WIDTH
+            if not is_first and self._column + 1 + size > self._console.width:
+                flowing += "\n" + " " * NAMES_WIDTH + word
+                self._column = NAMES_WIDTH + size
+            else:
+                flowing += word if is_first else f" {word}"
+                self._column += size + (not is_first)
+        return flowing
 
     def _wake(self) -> None:
         if self._status is not None:

@@ -40,6 +40,7 @@ def converse(session: Session, read: Read, *, is_patient: bool) -> None:
             if is_pressed or not is_patient:
                 raise
             is_pressed = True
+            session.hush()
             session.crew.display.tell("Stopped. Ctrl-C once more, or /quit, ends the conversation.")
         except AffectError as error:
             if not is_patient:

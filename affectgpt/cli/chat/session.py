@@ -81,8 +81,7 @@ class Session:
         """A turn with these words and the clip that waits, shown as it comes. Raises as `take` does."""
         crew, path = self.crew, self.clip
         self.clip = None
-        if crew.speaker is not None:
-            crew.speaker.hush()
+        self.hush()
         sensed = crew.clips.read(path) if path is not None else None
         crew.display.wait()
         is_stopped = False
@@ -97,6 +96,11 @@ class Session:
         if is_stopped:
             raise KeyboardInterrupt
         return turn
+
+    def hush(self) -> None:
+        """Say nothing more aloud of what was answered so far."""
+        if self.crew.speaker is not None:
+            self.crew.speaker.hush()
 
     def _stopped_by(self, words: str, sensed: SensedClip | None) -> Turn | None:
         """The turn that ends at what is said in a clip, where that calls for help before anything else."""
