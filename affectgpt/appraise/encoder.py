@@ -84,20 +84,31 @@ class Encoder:
         """The token average of each layer, side by side (B, 384 x layers); layer 0 is the word pieces' own vectors."""
         rows = np.zeros((len(texts), WIDTH * len(layers)), np.float32)
         for chosen, states, mask in self._batches(texts):
-            shown = mask.unsqueeze(-1).float()
-            pooled = [(states[k].float() * shown).sum(1) / shown.sum(1) for k in layers]
-            rows[chosen] = self._torch.cat(pooled, dim=1).numpy()
+            rows[chosen] = self._pooled(states, mask, layers)
         return rows
 
     def words(self, texts: Sequence[str]) -> list[WordStates]:
         """Each text's whitespace-separated words as far as they are read, with the mean state of their pieces."""
+        return self.read(texts, ())[1]
+
+    def read(self, texts: Sequence[str], layers: Sequence[int] = (N_LAYERS,)) -> tuple[Float, list[WordStates]]:
+        """What `features` and `words` give, of one pass over the texts."""
+        rows = np.zeros((len(texts), WIDTH * len(layers)), np.float32)
         found: dict[int, WordStates] = {}
         cleaned = _clean(texts)
-        for chosen, states, _ in self._batches(texts):
+        for chosen, states, mask in self._batches(texts):
+            if layers:
+                rows[chosen] = self._pooled(states, mask, layers)
             last = states[N_LAYERS].float().numpy()
             for row, k in enumerate(chosen):
                 found[k] = _by_word(cleaned[k], self._tokenizer.encode(cleaned[k]).offsets, last[row])
-        return [found[k] for k in range(len(texts))]
+        return rows, [found[k] for k in range(len(texts))]
+
+    def _pooled(self, states: Any, mask: Any, layers: Sequence[int]) -> Float:
+        shown = mask.unsqueeze(-1).float()
+        pooled = [(states[k].float() * shown).sum(1) / shown.sum(1) for k in layers]
+        rows: Float = self._torch.cat(pooled, dim=1).numpy()
+        return rows
 
     def _batches(self, texts: Sequence[str]) -> Iterator[tuple[list[int], Any, Any]]:
         """Texts of like length together: their places, the states of all layers, and the attention mask."""

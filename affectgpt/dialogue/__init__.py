@@ -1,7 +1,7 @@
 """Conversations: a turn understood, a strategy chosen under constraints, a reply screened before it is shown.
 
 `Companion().answer(Asked("I lost my job."), engine)` gives a `Turn`, whose every step is a typed record. It works when
-the language model is down, and keeps nothing of what was said.
+the language model is down, and keeps no word of what was said.
 """
 
 from __future__ import annotations

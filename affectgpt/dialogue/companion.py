@@ -58,13 +58,15 @@ class CompanionOptions:
     """How a companion answers.
 
     persona: a name or a YAML file. two_stages: whether the engine decides the feeling by HEF, one or two short answers
-    more a turn; else the small model does. policy: whether the policy fitted on ESConv stands in for the table of
-    alignment. permissive: only heads that were trained on freely licensed data; then there is no policy either.
-    budgets: of the dialogue shown and remembered. sampling: of the reply.
+    more a turn; else the small model does. retells: whether the engine tells the memory shorter, one answer more.
+    policy: whether the policy fitted on ESConv stands in for the table of alignment. permissive: only heads that were
+    trained on freely licensed data; then there is no policy either. budgets: of the dialogue shown and remembered.
+    sampling: of the reply.
     """
 
     persona: str = "warm"
     two_stages: bool = False
+    retells: bool = False
     policy: bool = False
     permissive: bool = False
     budgets: Budgets = field(default_factory=Budgets)
@@ -80,6 +82,7 @@ class Parts:
     hearing: Hearing | None = None
     transitions: Transitions | None = None
     prompts: PromptLibrary | None = None
+    policy: StrategyPolicy | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +139,7 @@ class Prepared:
 
 
 class Companion:
-    """Holds conversations. Keeps nothing of them: what a turn needs of the past is in its `Asked`. Thread-safe.
+    """Holds conversations. Keeps no word of them: what a turn needs of the past is in its `Asked`. Thread-safe.
 
     The encoder and heads load at the first turn with words.
     """
@@ -150,12 +153,13 @@ class Companion:
         self._prompts = parts.prompts or PromptLibrary()
         self._hearing = parts.hearing or EncoderHearing(self.options.permissive)
         self._transitions = parts.transitions
-        self._policy = StrategyPolicy() if self.options.policy and not self.options.permissive else None
+        wants_policy = self.options.policy and not self.options.permissive
+        self._policy = (parts.policy or StrategyPolicy()) if wants_policy else None
         self._loading = threading.Lock()
         self._understander: Understander | None = None
 
     def prepare(self, asked: Asked, engine: Engine | None = None) -> Prepared:
-        """Everything of a turn but its reply. The engine is asked only where `two_stages` wants it.
+        """Everything of a turn but its reply. The engine is asked only where `two_stages` or `retells` want it.
 
         Raises:
             ModelError, MissingDependency: heads or encoder.
@@ -226,10 +230,11 @@ class Companion:
             if self._understander is None:
                 transitions = self._transitions or load_transitions()
                 self._understander = Understander(self._hearing, transitions, self._prompts, self.options.budgets)
-        asks = engine if self.options.two_stages else None
-        return self._understander.read(asked, asks, self.options.feeling)
+        feeling = self.options.feeling if self.options.two_stages else None
+        return self._understander.read(asked, engine, feeling, self.options.retells)
 
     def _chosen(self, asked: Asked, read: Understanding | None, findings: tuple[Finding, ...]) -> StrategyChoice:
+        before = asked.strategies or _guessed(asked)
         situation = Situation(
             need=read.need if read else Need.BE_HEARD,
             intensity=read.intensity if read else 0.0,
@@ -237,12 +242,12 @@ class Companion:
             refuses_advice=refuses_advice(asked.words),
             differs=read is not None and understood.differs(read),
             leans=leans_on_agent(asked.words),
-            before=asked.strategies,
+            before=before,
         )
         if self._policy is None or read is None:
             return choose(situation)
         heard = self._hearing.line(asked.words)
-        alignment: dict[Strategy, float] = self._policy(heard, asked.words, asked.strategies, len(asked.history) + 1)
+        alignment = self._policy(heard, asked.words, before, len(asked.history) + 1)
         return choose(situation, alignment, POLICY)
 
 
@@ -278,6 +283,12 @@ def _person(read: Understanding | None, appraisal: Appraisal | None) -> Affect:
         fused = appraisal.fused
         return Affect(fused.valence, fused.arousal, fused.dominance)
     return Affect(0.0, 0.0, 0.0)
+
+
+def _guessed(asked: Asked) -> tuple[Strategy, ...]:
+    """The strategies of replies that nobody kept account of: Questions where one ends with a question, else Other."""
+    said = [line.text.rstrip() for line in asked.history if line.is_agent and line.text.strip()]
+    return tuple(Strategy.QUESTIONS if text.endswith(("?", "？")) else Strategy.OTHER for text in said)
 
 
 def _shown_part(words: str) -> str:

@@ -74,7 +74,8 @@ def understood_lines(understanding: Understanding | None) -> list[str]:
         rest = f", or {' or '.join(others)}" if others else ""
         lines.append(f"They may be {understanding.feeling.label}{rest}, {word} moved.")
     if understanding.cause is not None:
-        lines.append(f'It may be about: "{_one_line(understanding.cause.text)[:200]}".')
+        cause = _one_line(understanding.cause.text)[:200].strip(' .,;:!?…"“”')
+        lines.append(f"It may be about “{cause}”.")
     lines.append(f"They seem to ask for: {understanding.need.value}.")
     for state in understanding.speakers[1:4]:
         if state.speaker != PERSON:

@@ -7,6 +7,7 @@ conversation of hundreds of turns costs what a short one does.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +25,8 @@ __all__ = ["N_LINES", "affect_of", "basic", "states"]
 N_LINES = 24
 """Lines that are read of a conversation. EmotionIC damps a speaker's own past by 1/(1+e^(d-3)), which is nothing by
 then; but a speaker may be silent for a while."""
+N_PULLING = 8
+"""Lines over which is told what inertia and contagion added: three more passes, dear over the whole view."""
 CLIP_SHARE = 0.5
 """What a clip weighs beside the words of its turn, where both were read: as much. No corpus with gold for both is at
 hand; the clip's appraisal has weighed its own channels already."""
@@ -54,7 +57,7 @@ def states(
         if who in agents:
             continue
         own = [t for t, speaker in enumerate(speakers) if speaker == who]
-        inertia, contagion = _pulls(readings, speakers, transitions, own[-1])
+        inertia, contagion = _pulls(readings, speakers, transitions) if own[-1] == len(kept) - 1 else (0.0, 0.0)
         belief = dict(zip(transitions.labels, map(float, drawn[own[-1]]), strict=True))
         found.append(SpeakerState(who, belief, tuple(course[t] for t in own), inertia, contagion))
     return tuple(found)
@@ -65,12 +68,15 @@ def affect_of(distribution: Mapping[str, float]) -> Affect:
 
     The norms are Russell & Mehrabian's (1977), as PELD has them; neutral stands at zero.
     """
-    norms = {label: load_lexicon().vad(load_lexicon().label_node(label, "meld7").name) for label in distribution}
-    mean = [
-        sum(float(p) * float(getattr(norms[label], name)) for label, p in distribution.items())
-        for name in ("valence", "arousal", "dominance")
-    ]
+    norms = [(float(p), _norm(label)) for label, p in distribution.items()]
+    mean = (sum(p * norm[k] for p, norm in norms) for k in range(3))
     return Affect(*mean)
+
+
+@cache
+def _norm(label: str) -> tuple[float, float, float]:
+    vad = load_lexicon().vad(load_lexicon().label_node(label, "meld7").name)
+    return vad.valence, vad.arousal, vad.dominance
 
 
 def basic(distribution: Mapping[str, float]) -> dict[str, float]:
@@ -92,13 +98,16 @@ def _mixed(reading: Double, appraisal: Appraisal, labels: Sequence[str]) -> Doub
     return row
 
 
-def _pulls(readings: Double, speakers: Sequence[str], transitions: Transitions, at: int) -> tuple[float, float]:
-    """What inertia and contagion each add to the probability of the label that is likeliest with both."""
-    upto, who = readings[: at + 1], list(speakers[: at + 1])
-    both = filtered(upto, who, transitions)[-1]
+def _pulls(readings: Double, speakers: Sequence[str], transitions: Transitions) -> tuple[float, float]:
+    """What inertia and contagion each add to the last line's likeliest label, over the last N_PULLING lines."""
+    near, who = readings[-N_PULLING:], list(speakers[-N_PULLING:])
+
+    def last(inertia: float, contagion: float) -> Double:
+        weighed = Transitions(transitions.labels, transitions.own, transitions.other, inertia, contagion)
+        return np.asarray(filtered(near, who, weighed)[-1])
+
+    both = last(transitions.inertia, transitions.contagion)
     top = int(both.argmax())
-    without = [
-        filtered(upto, who, Transitions(transitions.labels, transitions.own, transitions.other, *weights))[-1][top]
-        for weights in ((0.0, transitions.contagion), (transitions.inertia, 0.0))
-    ]
-    return float(both[top] - without[0]), float(both[top] - without[1])
+    return float(both[top] - last(0.0, transitions.contagion)[top]), float(
+        both[top] - last(transitions.inertia, 0.0)[top]
+    )

@@ -1,11 +1,12 @@
 """What the words appraiser hears in a line, read once a line: feelings, a vector; and its cause words.
 
-One pass of the encoder serves all heads of a line, and what was heard is kept, because a conversation is read again at
-every turn. The heads and their inputs are `affectgpt.appraise.words`'s own.
+One pass of the encoder serves all heads of a line, and what was heard is kept for a while, as numbers and without the
+words, because a conversation is read again at every turn. Heads and their inputs are `affectgpt.appraise.words`'s own.
 """
 
 from __future__ import annotations
 
+import hashlib
 import threading
 import unicodedata
 from collections import OrderedDict
@@ -16,7 +17,7 @@ from typing import Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from affectgpt.appraise.encoder import WIDTH, Encoder, load_encoder
+from affectgpt.appraise.encoder import WIDTH, Encoder, WordStates, load_encoder
 from affectgpt.appraise.heads import Head, load_head
 from affectgpt.appraise.words import HEADS, LAYERS, N_CONTEXT, dialogue_rows, own_rows
 from affectgpt.corpora import MELD
@@ -28,6 +29,7 @@ __all__ = ["LONGEST_HEARD", "EncoderHearing", "Heard", "Hearing", "clipped", "sp
 Float = NDArray[np.float32]
 Double = NDArray[np.float64]
 CauseWords = tuple[tuple[int, int, float], ...]
+"""(start, end, probability) a word, in characters."""
 
 LONGEST_HEARD = 480
 """Characters of a line that are read: about what the encoder's 128 word pieces hold of English."""
@@ -43,13 +45,14 @@ class Heard:
     """One line alone.
 
     feelings: probability by label of the hearing's `label_set`. vector (384,): the last layer's token average.
-    row (1208,) and tags (28,): the heads' inputs.
+    row (1208,) and tags (28,): the heads' inputs. cause_words: of the line as it was read (`spelt`, `clipped`).
     """
 
     feelings: Mapping[str, float]
     vector: Float
     row: Float
     tags: Double
+    cause_words: CauseWords = ()
 
 
 class Hearing(Protocol):
@@ -84,7 +87,7 @@ class EncoderHearing:
         self._line_head = line_head
         self.label_set = "basic8" if permissive else "empathetic32"
         self._permissive = permissive
-        self._kept: OrderedDict[str, Heard] = OrderedDict()
+        self._kept: OrderedDict[bytes, Heard] = OrderedDict()
         self._lock = threading.Lock()
 
     def line(self, text: str) -> Heard:
@@ -95,12 +98,13 @@ class EncoderHearing:
         """Several at once; those heard before are not read again. One thread reads at a time: the encoder is shared."""
         asked = [clipped(spelt(clipped(text))) for text in texts]
         with self._lock:
-            fresh = list(dict.fromkeys(t for t in asked if t not in self._kept))
+            keys = [_key(t) for t in asked]
+            fresh = {k: t for k, t in zip(keys, asked, strict=True) if k not in self._kept}
             if fresh:
-                self._kept.update(zip(fresh, self._hear(fresh), strict=True))
-            found = [self._kept[t] for t in asked]
-            for t in asked:
-                self._kept.move_to_end(t)
+                self._kept.update(zip(fresh, self._hear(list(fresh.values())), strict=True))
+            found = [self._kept[k] for k in keys]
+            for k in keys:
+                self._kept.move_to_end(k)
             while len(self._kept) > N_KEPT:
                 self._kept.popitem(last=False)
         return found
@@ -109,11 +113,10 @@ class EncoderHearing:
         """See `Hearing.causes`. Of a long line only the beginning is read, so that places in it stay right."""
         if self._permissive or not text.strip():
             return ()
-        head = self._head("words_cause")
+        if clipped(spelt(clipped(text))) == text:
+            return self.line(text).cause_words
         with self._lock:
-            read = self._encoder.words([text[:LONGEST_HEARD]])[0]
-        p = head.probabilities(read.states)[:, 0] if read.spans else ()
-        return tuple((a, b, float(x)) for (a, b), x in zip(read.spans, p, strict=True))
+            return self._causes(self._encoder.words([text[:LONGEST_HEARD]])[0])
 
     def emissions(self, lines: Sequence[str], n_read: int) -> Double:
         """See `Hearing.emissions`."""
@@ -141,17 +144,29 @@ class EncoderHearing:
         return head
 
     def _hear(self, texts: Sequence[str]) -> list[Heard]:
-        features = self._encoder.features(texts, LAYERS)
+        features, words = self._encoder.read(texts, LAYERS)
         tags = self._head(HEADS["goemotions28"]).logits(features)
         rows = own_rows(features, tags)
         return [
-            Heard(felt, features[k, -WIDTH:], rows[k], tags[k]) for k, felt in enumerate(self._feelings(rows, tags))
+            Heard(felt, features[k, -WIDTH:], rows[k], tags[k], self._causes(words[k]))
+            for k, felt in enumerate(self._feelings(rows, tags))
         ]
+
+    def _causes(self, read: WordStates) -> CauseWords:
+        if self._permissive or not read.spans:
+            return ()
+        p = self._head("words_cause").probabilities(read.states)[:, 0]
+        return tuple((a, b, float(x)) for (a, b), x in zip(read.spans, p, strict=True))
 
     def _feelings(self, rows: Float, tags: Double) -> list[dict[str, float]]:
         head = self._head(HEADS[self.label_set])
         inputs = dialogue_rows(rows, [tags[:0]] * len(rows)) if self._permissive else rows
         return [dict(zip(head.classes, map(float, p), strict=True)) for p in head.probabilities(inputs)]
+
+
+def _key(text: str) -> bytes:
+    """A line's place among those kept: no word of it stays."""
+    return hashlib.blake2b(text.encode("utf-8", "replace"), digest_size=16).digest()
 
 
 def spelt(text: str) -> str:
@@ -183,4 +198,4 @@ def _as_meld(found: Double, classes: Sequence[str]) -> Double:
         if name is None:
             raise ModelError(f"the label {label!r} has no place in meld7", "reinstall")
         moved[:, MELD.index(name)] += found[:, k]
-    return moved / moved.sum(axis=1, keepdims=True)
+    return np.asarray(moved / moved.sum(axis=1, keepdims=True))

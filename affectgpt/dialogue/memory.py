@@ -25,10 +25,12 @@ CHARACTERS_A_TOKEN = 3
 """Fewer than any usual tokenizer needs for a token of European text, so that a budget errs on the short side."""
 LONGEST_SENTENCE = 220
 """Characters of a sentence that are kept; a longer one is cut between words, with three dots."""
-MOST_LINES = 240
-"""Lines that are read for it, the last ones: what was said four hundred turns ago and never again is let go."""
+MOST_LINES = 120
+"""Lines that are read for it, the last ones: what was said two hundred turns ago and never again is let go."""
 HALF_LIFE = 60
 """Lines over which a sentence comes to count half: a rule of this project."""
+_LEAST_MARKS = 2
+"""Marks of a fact that a sentence must have to be one."""
 LIKE = 0.6
 """Share of common words from which a sentence says what a kept one says."""
 _WORD = re.compile(r"[^\W_][\w'’-]*")
@@ -52,8 +54,8 @@ def remember(lines: Sequence[Line], budget_tokens: int) -> Memory:
     facts = _picked([(p, s, s.fact) for p, s in found], budget_tokens // 2, ())
     left = budget_tokens - sum(count_tokens(s.text) for _, s in facts)
     feelings = _picked([(p, s, s.feeling) for p, s in found], left, [s for _, s in facts])
-    ordered = [tuple(s.text for _, s in sorted(part, key=lambda kept: kept[0])) for part in (facts, feelings)]
-    return Memory(*ordered, n_lines=len(said), n_tokens=sum(count_tokens(t) for part in ordered for t in part))
+    first, second = (tuple(s.text for _, s in sorted(part, key=lambda kept: kept[0])) for part in (facts, feelings))
+    return Memory(first, second, len(said), sum(map(count_tokens, (*first, *second))))
 
 
 def recent(lines: Sequence[Line], budget_tokens: int) -> int:
@@ -72,7 +74,6 @@ def count_tokens(text: str) -> int:
     return math.ceil(len(text) / CHARACTERS_A_TOKEN)
 
 
-@lru_cache(maxsize=4096)
 def _sentences(text: str) -> tuple[_Sentence, ...]:
     found = []
     for piece in split_sentences(text[:4_000]):
@@ -86,16 +87,19 @@ def _sentences(text: str) -> tuple[_Sentence, ...]:
 def _fact(sentence: str, words: Sequence[str]) -> float:
     """How much of a fact: own things and people, names, numbers, times."""
     cues = _cues()
-    score = sum(w in cues["own"] for w in words[:12]) > 0
-    score += any(w in cues["people"] for w in words)
-    score += any(w in cues["events"] for w in words)
-    score += any(w in cues["times"] for w in words) or any(c.isdigit() for c in sentence)
-    # A capital inside a sentence is a name in three of the four languages, and any noun in German.
-    score += bool(re.search(r"(?<=[a-zà-ÿ,] )[A-ZÀ-Þ][a-zà-ÿ]{2,}", sentence))
-    return float(score) if score >= 2 else 0.0
+    said = frozenset(words)
+    marks = (
+        not cues["own"].isdisjoint(words[:12]),
+        not cues["people"].isdisjoint(said),
+        not cues["events"].isdisjoint(said),
+        not cues["times"].isdisjoint(said) or any(c.isdigit() for c in sentence),
+        # A capital inside a sentence is a name in three of the four languages, and any noun in German.
+        bool(re.search(r"(?<=[a-zà-ÿ,] )[A-ZÀ-Þ][a-zà-ÿ]{2,}", sentence)),
+    )
+    return float(sum(marks)) if sum(marks) >= _LEAST_MARKS else 0.0
 
 
-@cache
+@lru_cache(maxsize=8192)
 def is_feeling_word(word: str) -> bool:
     """Whether a lower-case word names a feeling: by the lexicon, or by the list of other languages."""
     found = load_lexicon().resolve(word) if word.isascii() else None

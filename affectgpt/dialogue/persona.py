@@ -156,7 +156,9 @@ def _parsed(data: bytes, where: str) -> Persona:
         value = row[trait]
         if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
             raise OptionError(f"{where}: {trait} is {value!r}", remedy)
-    return Persona(**{k: " ".join(str(row[k]).split())[:300] for k in texts}, **{k: float(row[k]) for k in TRAITS})
+    fields: dict[str, Any] = {k: " ".join(str(row[k]).split())[:300] for k in texts}
+    fields |= {k: float(row[k]) for k in TRAITS}
+    return Persona(**fields)
 
 
 def _between(a: Affect, b: Affect, share: float) -> Affect:

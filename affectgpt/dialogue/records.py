@@ -46,8 +46,8 @@ class Asked:
     words: of this turn. history: what was said before, oldest first, the agent's replies among it. appraisal: of the
     turn's clip, or None. observed: the clip's observations in words, the most telling first. wishes: what was asked of
     the conversation (a client's own system message); data, never an instruction above the rules. strategies: those
-    chosen in earlier turns, oldest first, as far as the caller kept them. own: the agent's emotion after its last
-    reply, or None at the start. locale: BCP 47, for help lines and stand-in texts.
+    chosen in earlier turns, oldest first; where the caller kept none, questions are told by their mark. own: the
+    agent's emotion after its last reply, or None at the start. locale: BCP 47, for help lines and stand-in texts.
     """
 
     words: str
@@ -103,8 +103,8 @@ class Need(StrEnum):
 class SpeakerState:
     """One speaker after the last line read: `distribution` over meld7, and the affect of their lines, oldest first.
 
-    `inertia` and `contagion` are what their own last line and the other's added to the last reading: the change of the
-    likeliest label's probability by each.
+    `inertia` and `contagion` are what their own last line and the other's added to the likeliest label's probability;
+    told of whoever spoke last, 0 for the others.
     """
 
     speaker: str
@@ -123,13 +123,15 @@ class SpeakerState:
 class Memory:
     """What earlier lines are remembered by: sentences with facts, sentences with feelings, in the order said.
 
-    `n_lines` were read for it, `n_tokens` is its length by the estimate of `memory.count_tokens`.
+    `n_lines` were read for it, `n_tokens` is its length by the estimate of `memory.count_tokens`. `is_retold` says that
+    a language model told it shorter: then all stands in `facts`, and no longer word for word.
     """
 
     facts: tuple[str, ...] = ()
     feelings: tuple[str, ...] = ()
     n_lines: int = 0
     n_tokens: int = 0
+    is_retold: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ What the person says of their own feeling stands above every reading, of their w
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -14,6 +14,7 @@ from affectgpt.dialogue.feelings import FeelingOptions, Question
 from affectgpt.dialogue.hearing import CauseWords, Hearing
 from affectgpt.dialogue.memory import recent, remember
 from affectgpt.dialogue.records import Affect, Asked, Cause, Feeling, Line, Memory, SpeakerState, Understanding
+from affectgpt.dialogue.retelling import retold
 from affectgpt.dialogue.speakers import PERSON, lines_of
 from affectgpt.dialogue.transitions import Transitions
 from affectgpt.emotions import load_lexicon
@@ -53,8 +54,16 @@ class Understander:
         self._transitions = transitions
         self._prompts = prompts
 
-    def read(self, asked: Asked, engine: Engine | None = None, options: FeelingOptions | None = None) -> Understanding:
-        """What a turn with words seems to say; the engine, where given, decides the feeling by HEF.
+    def read(
+        self,
+        asked: Asked,
+        engine: Engine | None = None,
+        options: FeelingOptions | None = None,
+        retells: bool = False,
+    ) -> Understanding:
+        """What a turn with words seems to say.
+
+        The engine, where given, decides the feeling by HEF (with `options`) and tells the memory shorter (`retells`).
 
         Raises:
             ModelError, MissingDependency: heads or encoder.
@@ -66,7 +75,7 @@ class Understander:
         heard = self.hearing.line(said)
         causes = self.hearing.causes(said)
         report = needs.self_report(said)
-        feeling = self._feeling(lines, heard.feelings, causes, engine, options)
+        feeling = self._feeling(lines, heard.feelings, causes, engine if options else None, options)
         state = _subject(speakers, own[-1].speaker)
         affect = state.trajectory[-1] if state and state.trajectory else Affect(0.0, 0.0, 0.0)
         intensity = 1.0 - state.distribution.get("neutral", 0.0) if state else 0.0
@@ -79,13 +88,13 @@ class Understander:
             affect=affect,
             self_report=report,
             speakers=speakers,
-            memory=self._memory(lines),
+            memory=self._memory(lines, engine if retells else None),
         )
 
     def _feeling(
         self,
         lines: Sequence[Line],
-        read: dict[str, float],
+        read: Mapping[str, float],
         causes: CauseWords,
         engine: Engine | None,
         options: FeelingOptions | None,
@@ -98,9 +107,12 @@ class Understander:
         question = Question(lines[-1].text, read, causes, before, _shown(lines[-1]))
         return feelings.decide(question, label_set, engine, self._prompts, options)
 
-    def _memory(self, lines: Sequence[Line]) -> Memory:
+    def _memory(self, lines: Sequence[Line], engine: Engine | None) -> Memory:
         older = lines[: len(lines) - recent(lines, self.budgets.dialogue_tokens)]
-        return remember(older, self.budgets.memory_tokens) if older else Memory()
+        budget = self.budgets.memory_tokens
+        if not older:
+            return Memory()
+        return retold(older, budget, engine, self._prompts) if engine else remember(older, budget)
 
 
 def cause_of(said: str, causes: CauseWords) -> Cause | None:

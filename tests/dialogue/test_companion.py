@@ -70,7 +70,7 @@ def test_the_prompt_shows_what_was_understood() -> None:
     engine = AskedEngine()
     companion(persona="calm").answer(Asked("I went home because my dog died.", wishes="Be brief."), engine)
     said = asked_of(engine)
-    assert 'It may be about: "my dog died."' in said
+    assert "It may be about “my dog died”." in said
     assert "Speak quietly and plainly" in said
     assert "Be brief." in said
     assert engine.asked[0].messages[-1].content == "I went home because my dog died."
@@ -189,6 +189,15 @@ def test_strategies_and_own_emotion_go_on_from_the_turn_before() -> None:
     assert second.strategy.chosen is not first.strategy.chosen
     assert second.own is not None
     assert second.own.before != first.own.before
+
+
+def test_without_an_account_of_strategies_questions_are_told_by_their_mark() -> None:
+    asked = Line("agent", "And then what?", is_agent=True)
+    history = (Line("you", "Hi"), asked, Line("you", "I went home."), asked)
+    turn = companion().answer(Asked("I went home.", history=history), AskedEngine())
+    assert turn.strategy is not None
+    assert "no_interrogation" in {r.constraint for r in turn.strategy.ruled_out}
+    assert "no_advice_before_listening" not in {r.constraint for r in turn.strategy.ruled_out}
 
 
 # ---------------------------------------------------------------- what a person may send

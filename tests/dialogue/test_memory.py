@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import pytest
+from dialogue_fakes import AskedEngine, DownEngine
 from hypothesis import given
 from hypothesis import strategies as st
 
 from affectgpt.dialogue.memory import count_tokens, recent, remember
 from affectgpt.dialogue.records import Line
+from affectgpt.dialogue.retelling import is_told_in, retold
+from affectgpt.prompting import PromptLibrary
 
 
 def person(*texts: str) -> list[Line]:
@@ -70,3 +74,39 @@ def test_recent_lines_fit_or_are_the_last_one(texts: list[str], budget: int) -> 
     n = recent(person(*texts), budget)
     assert 1 <= n <= len(texts)
     assert n == 1 or sum(count_tokens(t) + 2 for t in texts[-n:]) <= budget
+
+
+TOLD = person(
+    "My sister Ana lives in Porto with her two kids.",
+    "My mother works in a hospital since last year.",
+    "I feel so lonely since we moved to Berlin.",
+    "My boss fired me on Monday, I was scared.",
+)
+
+
+def test_a_model_may_tell_it_shorter_where_it_adds_nothing() -> None:
+    engine = AskedEngine("- Their sister Ana lives in Porto.\n- The boss fired them on Monday; they feel lonely.")
+    found = retold(TOLD, 50, engine, PromptLibrary())
+    assert found.is_retold
+    assert found.facts == ("Their sister Ana lives in Porto.", "The boss fired them on Monday; they feel lonely.")
+    assert found.n_tokens <= 50
+    assert "My boss fired me on Monday" in engine.asked[0].messages[-1].content
+
+
+@pytest.mark.parametrize(
+    "said", ["Ana lives in Madrid.", "Ana has 3 kids.", "They have clinical depression.", "", "x" * 400]
+)
+def test_what_was_never_said_is_not_remembered(said: str) -> None:
+    assert retold(TOLD, 50, AskedEngine(said), PromptLibrary()) == remember(TOLD, 50)
+
+
+def test_without_a_model_or_a_need_the_sentences_stay() -> None:
+    assert retold(TOLD, 50, DownEngine(), PromptLibrary()) == remember(TOLD, 50)
+    engine = AskedEngine()
+    assert retold(TOLD, 500, engine, PromptLibrary()) == remember(TOLD, 500)
+    assert engine.asked == []
+
+
+def test_names_and_figures_are_held_against_what_was_said() -> None:
+    assert is_told_in("The sister lives in Porto.", ["My sister lives in Porto."])
+    assert not is_told_in("The sister lives in Porto since 2019.", ["My sister lives in Porto."])
