@@ -35,10 +35,11 @@ from finetune.word_figures import softmax
 __all__ = ["COSTS", "Rows", "cross_fitted", "figures", "main", "rows_of"]
 
 N_FOLDS = 5
-PENALTIES = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2)
-COSTS = {"advice_before_listening": 0.01, "interrogation": 0.01, "claimed_life": 0.02}
-"""What a policy may cost at most, in expectation over ESConv's states: rules of this project. People's own rates stand
-on the card. The chooser's hard constraints forbid the same outright; the limits keep the policy from leaning on it."""
+PENALTIES = (3e-3, 1e-2, 3e-2, 0.1, 0.3, 1.0)
+COSTS = {"advice_before_listening": 0.001, "interrogation": 0.003, "claimed_life": 0.02}
+"""What a policy may cost at most, in expectation over ESConv's states: half of what people there did, and a fifth of
+what they told of themselves; rules of this project. People's own rates stand on the card. The chooser's hard
+constraints forbid the same outright; the limits keep the policy from leaning on it."""
 _LISTENING = {Strategy.QUESTIONS, Strategy.RESTATEMENT, Strategy.REFLECTION}
 _EARLY = 8
 """Turns of a dialogue in which advice that nobody asked for counts as early."""
