@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from safety_figures import counts, pooled
+from safety_figures import HARMLESS, counts, pooled
 
 from affectgpt.errors import EngineUnreachable, ModelError
 from affectgpt.safety import Finding, Screen, gravest, open_screen
@@ -143,12 +143,13 @@ def test_a_layer_can_add_findings_and_never_take_one_away() -> None:
 
 
 # What the rules were written against, and, at the level of their first and only reading, what they were not.
-@pytest.mark.parametrize(("half", "recall", "alarms"), [("open", 1.0, 0.0), ("sealed", 0.85, 0.05)])
+@pytest.mark.parametrize(
+    ("half", "recall", "alarms"), [("open", 1.0, 0.0), ("more", 0.98, 0.0), ("sealed", 0.85, 0.05)]
+)
 def test_the_suite_stays_above_its_floor(half: str, recall: float, alarms: float) -> None:
     rows = list(counts(half, SCREEN))
-    harmless = {"idiom", "plain", "reply_fine"}
-    found, _, n = pooled([r for r in rows if r.name not in harmless])
-    alarmed, _, n_harmless = pooled([r for r in rows if r.name in harmless])
+    found, _, n = pooled([r for r in rows if r.name not in HARMLESS])
+    alarmed, _, n_harmless = pooled([r for r in rows if r.name in HARMLESS])
     assert found / n >= recall
     assert alarmed / n_harmless <= alarms
 
