@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -80,7 +81,8 @@ class DifferenceAppraiser:
         """What is calibrated. Raises ModelError where the head's card does not say."""
         card = load_head(HEAD, self._permissive).card
         try:
-            bounds = Bounds(**{k: tuple(v) if isinstance(v, list) else v for k, v in card["bounds"].items()})
+            given: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in card["bounds"].items()}
+            bounds = Bounds(**given)
         except (KeyError, TypeError, AttributeError) as error:
             raise ModelError(f"head {HEAD} does not fit together: its bounds ({error})", "reinstall it") from None
         sizes = {len(row) for row in (bounds.told, bounds.spread, bounds.half_width)}

@@ -174,7 +174,7 @@ def open_predictor(
     chosen = _chosen_by(spec.kind)
     _refuse(spec, [name for name in (options_of(chosen) if chosen else taken) if name != "fit"])
     try:
-        return kind(labels, **given | spec.options)
+        return kind(labels, **{**given, **spec.options})
     except TypeError as error:
         raise OptionError(f"the predictor {spec.kind}: {error}", "see examples/suites") from None
 

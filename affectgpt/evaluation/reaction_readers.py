@@ -45,11 +45,8 @@ def _numbers(
     examples: Sequence[Example], names: Sequence[str], read: Callable[[Sequence[str]], NDArray[np.float64]]
 ) -> list[Answer]:
     said = [e for e in examples if (e.text or "").strip()]
-    rows = read([e.text or "" for e in said]) if said else []
-    found = {
-        e.id: Prediction(values=dict(zip(names, map(float, row), strict=True)))
-        for e, row in zip(said, rows, strict=True)
-    }
+    rows = read([e.text or "" for e in said]).tolist() if said else []
+    found = {e.id: Prediction(values=dict(zip(names, row, strict=True))) for e, row in zip(said, rows, strict=True)}
     return [found.get(e.id, Prediction(unparsed="the appraiser had nothing to read")) for e in examples]
 
 
