@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import os
+import socket
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
@@ -19,6 +20,9 @@ __all__ = ["connected", "through"]
 
 OWN_STORE_BYTES: Final = 1 << 30
 """Of shared memory for a cluster made for one job: what travels is small, and is taken out as it comes."""
+
+KNOCK_S: Final = 10.0
+"""For a head to take a connection."""
 
 _QUIET: Final = {
     "RAY_USAGE_STATS_ENABLED": "0",  # Ray would tell its makers hourly how it is used
@@ -54,6 +58,8 @@ def connected(address: str | None) -> Iterator[None]:
 def _connect(ray: Any, address: str | None) -> None:
     quiet: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
     named = address or os.environ.get("RAY_ADDRESS")
+    if named is not None:
+        _knock(named)
     try:
         ray.init(address or "auto", **quiet)
     except (ConnectionError, ValueError, RuntimeError, ray.exceptions.RayError) as error:
@@ -62,6 +68,17 @@ def _connect(ray: Any, address: str | None) -> None:
             return
         what = f"no Ray cluster can be joined at {named or 'this machine'} ({_end_of(error)})"
         raise OptionError(what, "give HOST:PORT of its head, and the token that it wants by RAY_AUTH_TOKEN") from error
+
+
+def _knock(address: str) -> None:
+    """Raise OptionError where nobody listens at HOST:PORT: Ray itself would try for minutes."""
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdigit():
+        return  # auto, or a protocol of Ray's
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), KNOCK_S).close()
+    except (OSError, OverflowError) as error:
+        raise OptionError(f"no Ray cluster answers at {address} ({error})", "give HOST:PORT of its head") from error
 
 
 def _end_of(error: Exception) -> str:

@@ -53,7 +53,7 @@ def test_ray_is_imported_when_a_job_asks_for_it_and_its_absence_is_told_with_the
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 def test_the_rows_are_those_of_a_local_job_byte_for_byte(here: Path, nodes: Nodes) -> None:
-    told = done(here, here / "far.jsonl", "--address", nodes.address, "--pause", 0.2)
+    told = done(here, here / "far.jsonl", "--address", nodes.address, "--pause", 1.5)
     assert (told["run"]["ok"], told["run"]["failed"]) == (N_ROWS - 7, 7)
     assert rows_of(here / "far.jsonl") == rows_of(here / "local.jsonl")
     assert len({node for node, _ in readers(here)} - {"here"}) == 2, "both nodes read"
@@ -117,14 +117,12 @@ def test_a_driver_that_is_killed_goes_on(here: Path, nodes: Nodes) -> None:
     assert rows_of(out) == rows_of(here / "local.jsonl")
 
 
-@pytest.mark.slow
-@pytest.mark.timeout(1800)
-def test_nobody_at_the_address_is_told_in_one_line(here: Path) -> None:
+def test_nobody_at_the_address_is_told_at_once(tmp_path: Path) -> None:
     pytest.importorskip("ray")
-    job = begin(here, here / "nobody.jsonl", "--address", f"127.0.0.1:{ray_jobs.free_port()}")
-    _, said = job.communicate(timeout=600)
+    job = begin(tmp_path, tmp_path / "rows.jsonl", "--address", f"127.0.0.1:{ray_jobs.free_port()}")
+    _, said = job.communicate(timeout=120)
     assert job.returncode != 0
-    assert "OptionError: no Ray cluster can be joined at 127.0.0.1" in said.strip().splitlines()[-1]
+    assert "OptionError: no Ray cluster answers at 127.0.0.1" in said.strip().splitlines()[-1]
 
 
 @pytest.mark.slow
