@@ -144,4 +144,6 @@ def bear(folder: Path, n_rows: int) -> None:
 
 
 if __name__ == "__main__":
+    # Ctrl-C works as on a terminal, also where the tests themselves run in the background and ignore it.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     (bear if "--lives" in sys.argv else main)(Path(sys.argv[1]), int(sys.argv[2]))
