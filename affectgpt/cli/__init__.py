@@ -6,7 +6,20 @@ from typing import Annotated
 
 import typer
 
-from affectgpt.cli import batch, chat, data, doctor, evaluate, explain, finetune, plan, prompts, serve, trends
+from affectgpt.cli import (
+    batch,
+    chat,
+    data,
+    doctor,
+    evaluate,
+    explain,
+    finetune,
+    perspective,
+    plan,
+    prompts,
+    serve,
+    trends,
+)
 from affectgpt.cli.guard import GuardedGroup
 
 __all__ = ["app", "main"]
@@ -24,6 +37,7 @@ app.command()(explain.observe)
 app.command()(chat.chat)
 app.command()(batch.batch)
 app.command()(plan.plan)
+app.command()(perspective.perspective)
 app.add_typer(prompts.app, name="prompts")
 app.command()(evaluate.evaluate)
 app.add_typer(finetune.app, name="finetune")
