@@ -34,11 +34,15 @@ class FakeSides:
     )
 
     def read(self, texts: Sequence[str]) -> DifferenceReading:
+        """Around one middle."""
+        difference = self.difference(texts)
+        return DifferenceReading(np.full_like(difference, 0.1), difference)
+
+    def difference(self, texts: Sequence[str]) -> NDArray[np.float64]:
         """The sum over a text's words."""
         self.asked.append(list(texts))
         rows = [[self.weights.get(w.strip(".,!?").lower(), (0, 0, 0)) for w in t.split()] for t in texts]
-        difference = np.array([np.sum(r, axis=0) if r else np.zeros(3) for r in rows], np.float64).reshape(-1, 3)
-        return DifferenceReading(np.full_like(difference, 0.1), difference)
+        return np.array([np.sum(r, axis=0) if r else np.zeros(3) for r in rows], np.float64).reshape(-1, 3)
 
 
 class FakeEmbedder:

@@ -38,7 +38,7 @@ class DifferenceOfSides:
 
     def predict(self, examples: Sequence[Example]) -> list[Answer]:
         """By text; an example without words is not answered."""
-        return _numbers(examples, DIMENSIONS, lambda texts: self._read.read(texts).difference)
+        return _numbers(examples, DIMENSIONS, self._read.difference)
 
 
 def _numbers(

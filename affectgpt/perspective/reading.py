@@ -40,6 +40,10 @@ class SideReader(Protocol):
         """Both sides of each text."""
         ...
 
+    def difference(self, texts: Sequence[str]) -> Doubles:
+        """What `read` gives as the difference, alone."""
+        ...
+
 
 def find_differences(text: str, reader: SideReader | None = None) -> tuple[SentenceReading, ...]:
     """Every sentence of a text from both sides, flagged where these part; a text without a word gives none.
@@ -97,7 +101,7 @@ def _with_words(found: Sequence[SentenceReading], text: str, reader: SideReader)
     asked = {k: [m.span() for m in _WORD.finditer(text, s.start, s.end)] for k, s in enumerate(found) if s.flagged}
     without = {k: [_left_out(text, spans, n) for n in range(len(spans))] for k, spans in asked.items()}
     flat = [t for k in asked for t in (found[k].text, *without[k])]
-    read = reader.read(flat).difference if flat else np.zeros((0, len(DIMENSIONS)))
+    read = reader.difference(flat) if flat else np.zeros((0, len(DIMENSIONS)))
     at, bounds = 0, reader.bounds
     for k, sentence in enumerate(found):
         if k not in asked:

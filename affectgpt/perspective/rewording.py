@@ -138,7 +138,7 @@ class Reworder:
         return Attempt(text, gap, similarity, refused, who, f"{written.prompt_id} {written.prompt_version}")
 
     def _gap(self, text: str) -> float:
-        return float(gaps(self._reader.read([text]).difference, self._reader.bounds)[0])
+        return float(gaps(self._reader.difference([text]), self._reader.bounds)[0])
 
 
 def _words() -> Embedder:
