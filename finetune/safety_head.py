@@ -52,9 +52,9 @@ class Making:
     lowest at which both hold. alarms_urgent: the same for what stops a turn. n_steps: of L-BFGS at most.
     """
 
-    per_phrase: int = 2
-    per_line: int = 6
-    n_everyday: int = 2_500
+    per_phrase: int = 5
+    per_line: int = 15
+    n_everyday: int = 6_000
     turn_weight: float = 4.0
     pieces_penalty: float = 10.0
     vectors_penalty: float = 0.2
