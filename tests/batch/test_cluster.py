@@ -125,6 +125,35 @@ def test_nobody_at_the_address_is_told_at_once(tmp_path: Path) -> None:
     assert "OptionError: no Ray cluster answers at 127.0.0.1" in said.strip().splitlines()[-1]
 
 
+def command(*arguments: object) -> None:
+    """`affectgpt`, as it is called."""
+    program = [sys.executable, "-c", "from affectgpt.cli import main; main()", *map(str, arguments)]
+    done = subprocess.run(program, env=ray_jobs.ENVIRONMENT, capture_output=True, text=True, timeout=900)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_the_command_reads_there_what_it_reads_here(tmp_path: Path, nodes: Nodes) -> None:
+    """The real readers in their own processes, over sounds, one of them damaged, and words."""
+    from clips import speech_wav
+
+    folder = tmp_path / "media"
+    folder.mkdir()
+    whole = speech_wav("I got the job").read_bytes()
+    for name, content in {"said é.wav": whole, "again.wav": whole + b"\0\0", "broken.wav": whole[:20]}.items():
+        (folder / name).write_bytes(content)
+    (folder / "words.srt").write_text("1\n00:00:00,000 --> 00:00:02,000\nI lost my keys again.\n")
+    asked = ["batch", folder, "--engine", "echo", "-q"]
+    command(*asked, "-o", tmp_path / "here.jsonl", "--cache", tmp_path / "cache here")
+    there = ["--runner", "ray", "--ray-address", nodes.address, "--cache", tmp_path / "cache there"]
+    command(*asked, "-o", tmp_path / "there.jsonl", *there)
+    rows = rows_of(tmp_path / "here.jsonl")
+    assert len(rows) >= 3
+    assert sum('"status": "ok"' in row for row in rows) >= 2
+    assert rows_of(tmp_path / "there.jsonl") == rows
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 def test_a_node_that_is_lost_costs_no_row(here: Path, nodes: Nodes) -> None:
