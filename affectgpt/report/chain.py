@@ -71,7 +71,7 @@ def _understood(understanding: Document | None) -> Iterator[str]:
     if cause := understanding["cause"]:
         yield f"it may be about: {cause['text']} ({cause['probability']:.2f})"
     yield f"they seem to ask for: {understanding['need']}"
-    yield f"moved {understanding['intensity']:.2f} of 1, {_affect(understanding['affect'])}"
+    yield f"how moved they seem: {understanding['intensity']:.2f} of 1; {_affect(understanding['affect'])}"
     for state in understanding.get("speakers", ())[1:]:
         top = max(state["distribution"], key=lambda label: state["distribution"][label])
         yield f"{state['speaker']}: {top}"
@@ -84,7 +84,7 @@ def _strategy(strategy: Document | None) -> Iterator[str]:
     if strategy is None:
         return
     by = "" if strategy["chosen_by"] == "rules" else f", by {strategy['chosen_by']}"
-    yield f"{strategy['chosen']}: {strategy['because']}{by}"
+    yield f"{strategy['chosen']}, because {strategy['because']}{by}"
     totals = {name: utility["total"] for name, utility in strategy["utilities"].items()}
     ranked = sorted(totals, key=lambda name: -totals[name])[:N_UTILITIES]
     if ranked:

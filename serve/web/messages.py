@@ -143,8 +143,8 @@ def _chain(chain: Mapping[str, Any]) -> ChatMessage:
     """How the reply came about, folded: what was understood, the strategy with what was ruled out, the own emotion."""
     told = ""
     for step in chain_steps(chain):
-        rows = "".join(f"<li><span>{html.escape(line)}</span></li>" for line in step.lines)
-        told += f'<h4>{html.escape(step.title)}</h4><ul class="claims">{rows}</ul>'
+        lines = "".join(f"<p>{html.escape(line)}</p>" for line in step.lines)
+        told += f"<h4>{html.escape(step.title)}</h4>{lines}"
     return {
         "role": "assistant",
         "content": f'<div class="story reasoning">{told}</div>',

@@ -53,6 +53,7 @@ def test_the_chain_is_folded_between_the_reasoning_and_the_reply(stand: Stand, p
     for part in ("What was understood", "ruled out", "own emotion", "persona warm"):
         assert part in folded["content"]
     assert "<b>" not in folded["content"], "what somebody wrote is no markup"
+    assert "claims" not in folded["content"], "a list of claims keeps a column for marks, and nothing is marked here"
     assert "That hurts." in messages[2]["content"]
 
 
