@@ -13,7 +13,6 @@ from collections.abc import Generator, Iterator
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
-from affectgpt.dialogue import understanding as understood
 from affectgpt.dialogue.composing import respond_prompt, stand_in
 from affectgpt.dialogue.context import affect_of
 from affectgpt.dialogue.feelings import FeelingOptions
@@ -240,7 +239,7 @@ class Companion:
             intensity=read.intensity if read else 0.0,
             risks=frozenset(f.risk for f in findings if f.level != "note"),
             refuses_advice=refuses_advice(asked.words),
-            differs=read is not None and understood.differs(read),
+            differs=read is not None and read.differs,
             leans=leans_on_agent(asked.words),
             before=before,
         )

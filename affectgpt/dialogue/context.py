@@ -7,6 +7,7 @@ conversation of hundreds of turns costs what a short one does.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
@@ -20,7 +21,7 @@ from affectgpt.dialogue.transitions import Transitions
 from affectgpt.emotions import load_lexicon
 from affectgpt.records import Appraisal, EmotionDistribution
 
-__all__ = ["N_LINES", "affect_of", "basic", "states"]
+__all__ = ["N_LINES", "View", "affect_of", "basic", "states"]
 
 N_LINES = 24
 """Lines that are read of a conversation. EmotionIC damps a speaker's own past by 1/(1+e^(d-3)), which is nothing by
@@ -31,23 +32,38 @@ CLIP_SHARE = 0.5
 """What a clip weighs beside the words of its turn, where both were read: as much. No corpus with gold for both is at
 hand; the clip's appraisal has weighed its own channels already."""
 
+REPORTED = 0.9
+"""What a stated own feeling weighs in the reading of its line: a person's word stands above any reading of them."""
+
 Double = NDArray[np.float64]
 
 
+@dataclass(frozen=True, slots=True)
+class View:
+    """What is known of the last line beside its words: the clip's appraisal, and the label that its speaker names."""
+
+    appraisal: Appraisal | None = None
+    reported: str | None = None
+
+
 def states(
-    lines: Sequence[Line], hearing: Hearing, transitions: Transitions, appraisal: Appraisal | None = None
+    lines: Sequence[Line], hearing: Hearing, transitions: Transitions, view: View | None = None
 ) -> tuple[SpeakerState, ...]:
     """A state for each speaker heard in the last N_LINES, the speaker of the last line first, the agent left out.
 
     The agent's own lines are what somebody else said: they may be caught (contagion), and have no state here.
-    `appraisal` is the clip's that belongs to the last line. Without any word there is no state.
+    What the last speaker says of their own feeling outweighs words and clip. Without any word there is no state.
     """
+    view = view or View()
     kept = [line for line in lines if line.text.strip()][-N_LINES:]
     if not kept:
         return ()
     readings = hearing.emissions([line.text for line in lines if line.text.strip()], len(kept))
-    if appraisal is not None and appraisal.by_modality:
-        readings[-1] = _mixed(readings[-1], appraisal, transitions.labels)
+    if view.appraisal is not None and view.appraisal.by_modality:
+        readings[-1] = _mixed(readings[-1], view.appraisal, transitions.labels)
+    if view.reported is not None:
+        readings[-1] *= 1 - REPORTED
+        readings[-1][transitions.labels.index(view.reported)] += REPORTED
     speakers = [line.speaker for line in kept]
     drawn = filtered(readings, speakers, transitions)
     agents = {line.speaker for line in kept if line.is_agent}

@@ -14,16 +14,21 @@ from numpy.typing import NDArray
 
 from affectgpt.appraise.heads import load_head
 from affectgpt.dialogue.hearing import Heard
-from affectgpt.dialogue.records import Strategy
+from affectgpt.dialogue.needs import need_of
+from affectgpt.dialogue.records import Affect, Need, Strategy
+from affectgpt.dialogue.strategies import LISTENING
 from affectgpt.dialogue.transitions import weights_folder
 
-__all__ = ["POLICY", "StrategyPolicy", "policy_row"]
+__all__ = ["POLICY", "StrategyPolicy", "is_early_for_advice", "is_questioned_out", "policy_row"]
 
 POLICY = "strategy_policy"
 N_BEFORE = 2
 """Strategies of earlier replies that are read."""
 _CUES = ("?", "thank", "bye", "should i", "what can i", "how do i", "because", "feel")
 """Plain marks of a seeker's line."""
+
+EARLY = 8
+"""Turns of a conversation in which advice that nobody asked for counts as early."""
 
 Float = NDArray[np.float32]
 
@@ -46,8 +51,21 @@ class StrategyPolicy:
         return {Strategy(name): float(x / p.max()) for name, x in zip(head.classes, p, strict=True)}
 
 
+def is_early_for_advice(text: str, before: Sequence[Strategy], n_turns: int) -> bool:
+    """Whether advice would come before any listening, early, and unasked."""
+    is_asked = need_of(text, 0.0, Affect(0.0, 0.0, 0.0)) is Need.ADVICE
+    return n_turns < EARLY and not is_asked and LISTENING.isdisjoint(before)
+
+
+def is_questioned_out(before: Sequence[Strategy]) -> bool:
+    """Whether the last two replies were questions already."""
+    return len(before) > 1 and set(before[-2:]) == {Strategy.QUESTIONS}
+
+
 def policy_row(heard: Heard, text: str, before: Sequence[Strategy], n_turns: int) -> Float:
     """The head's input (D,): the line's vector and tags, the strategies used last, the turn's number, plain marks.
+
+    And whether advice would be early or a question one too many, which a linear head cannot make of the rest.
 
     n_turns: lines of the conversation before this reply.
     """
@@ -59,5 +77,6 @@ def policy_row(heard: Heard, text: str, before: Sequence[Strategy], n_turns: int
     low = text.lower()
     cues = np.array([cue in low for cue in _CUES], np.float32)
     counts = np.array([list(before[-4:]).count(s) for s in order], np.float32)
-    parts = (heard.vector, heard.tags, used.ravel(), counts, course, cues)
+    flags = np.array([is_early_for_advice(text, before, n_turns), is_questioned_out(before)], np.float32)
+    parts = (heard.vector, heard.tags, used.ravel(), counts, course, cues, flags)
     return np.concatenate([np.asarray(part, np.float32) for part in parts])

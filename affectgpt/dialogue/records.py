@@ -139,7 +139,8 @@ class Understanding:
     """What a turn seems to say.
 
     intensity in [0, 1] is the probability that the turn is not neutral, context included. self_report is the person's
-    own words for how they are, empty where they said nothing of it. speakers: a state each, the person first.
+    own words for how they are, empty where they said nothing of it; differs: what was observed is surely of another
+    kind, which is told to nobody and shuts what might contradict them. speakers: a state each, the person first.
     """
 
     feeling: Feeling
@@ -151,6 +152,7 @@ class Understanding:
     self_report: str
     speakers: tuple[SpeakerState, ...]
     memory: Memory
+    differs: bool = False
 
 
 class Strategy(StrEnum):

@@ -15,12 +15,13 @@ from typing import Any, Final
 
 from affectgpt.dialogue.records import Need, RuledOut, Strategy, StrategyChoice, Utility
 
-__all__ = ["AGAIN", "Situation", "asks", "choose", "constraints", "ruled_out", "utilities"]
+__all__ = ["AGAIN", "LISTENING", "Situation", "asks", "choose", "constraints", "ruled_out", "utilities"]
 
 AGAIN: Final = 0.6
-"""What the alignment of the strategy used last counts when it is used again: ESConv's supporters change theirs in three
-turns of four. A rule of this project."""
-_LISTENING: Final = frozenset({Strategy.QUESTIONS, Strategy.RESTATEMENT, Strategy.REFLECTION})
+"""What the alignment of the strategy used last counts when it is used again: ESConv's supporters change theirs in four
+turns of five (79 % of 2,825). A rule of this project."""
+LISTENING: Final = frozenset({Strategy.QUESTIONS, Strategy.RESTATEMENT, Strategy.REFLECTION})
+"""Strategies of ESConv's first stage and the reflection of feelings: after one of them, somebody was listened to."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +45,7 @@ class Situation:
 _HOLDS: Final[Mapping[str, Callable[[Situation], bool]]] = {
     "no_medical_advice": lambda s: bool(s.risks & {"medical", "medication"}),
     "no_advice_unasked": lambda s: s.refuses_advice,
-    "no_advice_before_listening": lambda s: s.need is not Need.ADVICE and not _LISTENING & set(s.before),
+    "no_advice_before_listening": lambda s: s.need is not Need.ADVICE and LISTENING.isdisjoint(s.before),
     "no_contradiction": lambda s: s.differs,
     "no_claimed_life": lambda s: True,
     "no_dependence": lambda s: s.leans,

@@ -10,7 +10,7 @@ The document's shape, version 1. Every key is always there; a thing that does no
                      cause {text, start, end, probability} or null, cause_words [[word, probability]], need,
                      intensity, affect {valence, arousal, dominance}, self_report,
                      speakers [speaker, distribution, trajectory [affect], inertia, contagion],
-                     memory {facts, feelings, n_lines, n_tokens, is_retold}
+                     memory {facts, feelings, n_lines, n_tokens, is_retold}, differs
     strategy         null, or chosen, because, utilities {strategy: {alignment, wellbeing, total}},
                      ruled_out [strategy, constraint, reason], chosen_by
     own              null, or persona, before, change, weights, after (affects), tone

@@ -70,11 +70,13 @@ class Understander:
         """
         own = lines_of(asked.words)
         lines = (*asked.history, *own)
-        speakers = context.states(lines, self.hearing, self._transitions, asked.appraisal)
         said = own[-1].text
+        report = needs.self_report(said)
+        reported = load_lexicon().resolve(report) if report else None
+        view = context.View(asked.appraisal, load_lexicon().to_set(reported.node, "meld7") if reported else None)
+        speakers = context.states(lines, self.hearing, self._transitions, view)
         heard = self.hearing.line(said)
         causes = self.hearing.causes(said)
-        report = needs.self_report(said)
         feeling = self._feeling(lines, heard.feelings, causes, engine if options else None, options)
         state = _subject(speakers, own[-1].speaker)
         affect = state.trajectory[-1] if state and state.trajectory else Affect(0.0, 0.0, 0.0)
@@ -89,6 +91,7 @@ class Understander:
             self_report=report,
             speakers=speakers,
             memory=self._memory(lines, engine if retells else None),
+            differs=differs(report, self._readings(lines, asked)),
         )
 
     def _feeling(
@@ -107,6 +110,14 @@ class Understander:
         question = Question(lines[-1].text, read, causes, before, _shown(lines[-1]))
         return feelings.decide(question, label_set, engine, self._prompts, options)
 
+    def _readings(self, lines: Sequence[Line], asked: Asked) -> list[Mapping[str, float]]:
+        """What the words and the clip of a turn each say by themselves, over basic8."""
+        row = self.hearing.emissions([line.text for line in lines if line.text.strip()], 1)[0]
+        read: list[Mapping[str, float]] = [context.basic(dict(zip(self._transitions.labels, row, strict=True)))]
+        if asked.appraisal is not None and asked.appraisal.by_modality:
+            read.append(asked.appraisal.fused.probabilities)
+        return read
+
     def _memory(self, lines: Sequence[Line], engine: Engine | None) -> Memory:
         older = lines[: len(lines) - recent(lines, self.budgets.dialogue_tokens)]
         budget = self.budgets.memory_tokens
@@ -118,7 +129,7 @@ class Understander:
 def cause_of(said: str, causes: CauseWords) -> Cause | None:
     """The run of likely words with the most probability in it; None where no word is likely.
 
-    A run may cross _GAP unlikely word; it begins and ends with likely ones.
+    A run may cross _GAP unlikely word and ends with its sentence; it begins and ends with likely ones.
     """
     best: tuple[float, int, int] | None = None
     start = 0
@@ -129,7 +140,7 @@ def cause_of(said: str, causes: CauseWords) -> Cause | None:
         end, gap = start, 0
         for k in range(start + 1, len(causes)):
             gap = 0 if causes[k][2] >= SURE else gap + 1
-            if gap > _GAP:
+            if gap > _GAP or said[causes[k - 1][0] : causes[k - 1][1]].endswith((".", "!", "?")):
                 break
             end = k if gap == 0 else end
         weight = sum(p - SURE for _, _, p in causes[start : end + 1])
@@ -143,19 +154,18 @@ def cause_of(said: str, causes: CauseWords) -> Cause | None:
     return Cause(said[a:b], a, b, sum(p for _, _, p in causes[first : last + 1]) / (last - first + 1))
 
 
-def differs(understanding: Understanding) -> bool:
-    """Whether the reading of the person is of another kind than what they say of their own feeling."""
-    if not understanding.self_report or not understanding.speakers:
+def differs(report: str, readings: Sequence[Mapping[str, float]]) -> bool:
+    """Whether a reading over basic8 is surely of another kind than what the person says of their own feeling."""
+    found = load_lexicon().resolve(report) if report else None
+    said = load_lexicon().to_set(found.node, "basic8") if found else None
+    if said is None:
         return False
-    found = load_lexicon().resolve(understanding.self_report)
-    if found is None:
-        return False
-    said = load_lexicon().to_set(found.node, "basic8")
-    read = context.basic(understanding.speakers[0].distribution)
-    top = max(read, key=lambda k: read[k])
-    if said is None or top in (said, "neutral") or (said, top) in _CLOSE or (top, said) in _CLOSE:
-        return False
-    return read[top] >= DIFFERS
+    for read in readings:
+        top = max(read, key=lambda k: read[k])
+        is_near = top in (said, "neutral") or (said, top) in _CLOSE or (top, said) in _CLOSE
+        if not is_near and read[top] >= DIFFERS:
+            return True
+    return False
 
 
 def _reported(feeling: Feeling, report: str) -> Feeling:

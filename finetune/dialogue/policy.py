@@ -22,9 +22,8 @@ from affectgpt.appraise.heads import save_head
 from affectgpt.corpora import Example
 from affectgpt.corpora.support import STRATEGIES, read_esconv
 from affectgpt.dialogue.hearing import EncoderHearing, Heard
-from affectgpt.dialogue.needs import need_of
-from affectgpt.dialogue.policy import POLICY, policy_row
-from affectgpt.dialogue.records import Affect, Need, Strategy
+from affectgpt.dialogue.policy import POLICY, is_early_for_advice, is_questioned_out, policy_row
+from affectgpt.dialogue.records import Strategy
 from affectgpt.dialogue.transitions import weights_folder
 from affectgpt.evaluation import metrics
 from affectgpt.evaluation.intervals import Resampling, difference, interval
@@ -40,9 +39,6 @@ COSTS = {"advice_before_listening": 0.001, "interrogation": 0.003, "claimed_life
 """What a policy may cost at most, in expectation over ESConv's states: half of what people there did, and a fifth of
 what they told of themselves; rules of this project. People's own rates stand on the card. The chooser's hard
 constraints forbid the same outright; the limits keep the policy from leaning on it."""
-_LISTENING = {Strategy.QUESTIONS, Strategy.RESTATEMENT, Strategy.REFLECTION}
-_EARLY = 8
-"""Turns of a dialogue in which advice that nobody asked for counts as early."""
 
 Ints = NDArray[np.intp]
 Double = NDArray[np.float64]
@@ -160,10 +156,9 @@ def main(argv: list[str] | None = None) -> None:
 def _costs(text: str, before: Sequence[Strategy], n_turns: int) -> Double:
     """What each strategy costs here (8, I): 1 where it is what a constraint is about, else 0."""
     found = np.zeros((len(STRATEGIES), len(COSTS)))
-    is_asked = need_of(text, 0.0, Affect(0.0, 0.0, 0.0)) is Need.ADVICE
-    if n_turns < _EARLY and not is_asked and not _LISTENING & set(before):
+    if is_early_for_advice(text, before, n_turns):
         found[STRATEGIES.index(Strategy.SUGGESTIONS.value), 0] = 1.0
-    if len(before) > 1 and set(before[-2:]) == {Strategy.QUESTIONS}:
+    if is_questioned_out(before):
         found[STRATEGIES.index(Strategy.QUESTIONS.value), 1] = 1.0
     found[STRATEGIES.index(Strategy.SELF_DISCLOSURE.value), 2] = 1.0
     return found

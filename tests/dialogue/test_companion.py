@@ -86,6 +86,15 @@ def test_a_self_report_hides_every_other_reading() -> None:
     assert "no_contradiction" in {r.constraint for r in turn.strategy.ruled_out}
 
 
+def test_a_self_report_decides_what_is_asked_for() -> None:
+    history = (Line("you", "I am so sad."), Line("you", "I lost my job and I am sad."))
+    turn = companion().answer(Asked("It looked sad, but I'm so happy!", history=history), AskedEngine())
+    assert turn.understanding is not None
+    assert turn.understanding.need is Need.SHARE_JOY
+    assert turn.understanding.speakers[0].top == "joy"
+    assert turn.understanding.differs
+
+
 def test_a_crisis_ends_the_turn_before_anything_is_read() -> None:
     hearing, engine = KeywordHearing(), AskedEngine()
     agent = Companion(CompanionOptions(), Parts(hearing=hearing, transitions=transitions()))

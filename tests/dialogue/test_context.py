@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from dialogue_fakes import KeywordHearing, transitions
 
-from affectgpt.dialogue.context import N_LINES, affect_of, basic, states
+from affectgpt.dialogue.context import N_LINES, View, affect_of, basic, states
 from affectgpt.dialogue.records import Line
 from affectgpt.records import Appraisal, EmotionDistribution
 
@@ -58,9 +58,16 @@ def test_a_clip_counts_beside_the_words() -> None:
     labels = [*basic({"neutral": 1.0})]
     angry = EmotionDistribution({k: float(k == "angry") for k in labels}, -0.5, 0.6, 0.3)
     appraisal = Appraisal({"face": angry}, {"face": 1.0}, angry)
-    with_clip = states(said(("you", "I went home.")), KeywordHearing(), transitions(), appraisal)[0]
+    with_clip = states(said(("you", "I went home.")), KeywordHearing(), transitions(), View(appraisal))[0]
     assert with_clip.distribution["anger"] > 0.3
     assert sum(with_clip.distribution.values()) == pytest.approx(1.0)
+
+
+def test_a_stated_feeling_outweighs_what_was_felt_before() -> None:
+    lines = said(("you", "I am so sad."), ("you", "I feel sad."), ("you", "I lost it."))
+    state = states(lines, KeywordHearing(), transitions(), View(reported="joy"))[0]
+    assert state.top == "joy"
+    assert state.trajectory[-1].valence > 0 > state.trajectory[0].valence
 
 
 def test_no_words_no_state() -> None:
