@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 from dialogue_fakes import KeywordHearing, transitions
 
-from affectgpt.appraise.heads import save_head
+from affectgpt.appraise.heads import load_head, save_head
 from affectgpt.corpora.support import STRATEGIES
 from affectgpt.dialogue import Asked, Companion, CompanionOptions, Parts, Strategy, Turn
 from affectgpt.dialogue.policy import POLICY, StrategyPolicy, policy_row
+from affectgpt.dialogue.transitions import weights_folder
 from affectgpt.errors import ModelError
 
 HEARING = KeywordHearing()
@@ -70,3 +71,13 @@ def test_the_freely_licensed_set_has_none(tmp_path: Path) -> None:
 def test_weights_that_are_not_there_are_named(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=POLICY):
         turn("I went home.", StrategyPolicy(tmp_path / "nowhere"))
+
+
+def test_the_shipped_policy_fits_its_input_and_says_where_it_was_measured() -> None:
+    found = StrategyPolicy()(HEARING.line("x"), "x", (), 1)
+    assert set(found) == set(Strategy)
+    card = load_head(POLICY, folder=weights_folder()).card
+    metrics = card["metrics"]
+    assert metrics["policy_accuracy"][1] > metrics["majority_accuracy"][2]
+    assert metrics["log_loss"] < metrics["log_loss_of_shares"]
+    assert card["licence"] == {"ESConv": "CC BY-NC 4.0"}
