@@ -9,7 +9,7 @@ PYTEST_ARGS ?=
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup explain serve test test-slow check bench bench-au bench-batch bench-clips bench-fusion bench-serve bench-trends adapter appraisers conformal vllm vllm-setup
+.PHONY: help setup explain serve test test-slow check bench bench-au bench-batch bench-clips bench-dialogue bench-fusion bench-safety bench-serve bench-trends adapter appraisers conformal safety-head vllm vllm-setup
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -68,6 +68,13 @@ bench-fusion: vllm-setup ## soft tokens up to the language model and through it,
 bench-trends: setup ## how often the intervals of trends hold, printed as JSON; ten minutes of one core
 	@$(BIN)/python tests/bench/bench_trends.py
 
+bench-dialogue: setup ## a turn of conversation beside the model, and writer and reader, printed as JSON
+	@$(BIN)/python tests/bench/bench_dialogue.py
+	@$(BIN)/python tests/bench/bench_perspective.py
+
+bench-safety: setup ## the safety screen's speed, printed as JSON
+	@$(BIN)/python tests/bench/bench_safety.py --head
+
 bench-au: setup ## action units against posed emotions, printed as JSON; needs the shared recordings
 	@$(BIN)/python tests/bench/bench_au.py
 
@@ -93,3 +100,6 @@ conformal: setup ## cut the conformal sets anew after the heads were refitted; n
 
 appraisers: setup ## refit the appraisers' heads; needs the shared corpora and recordings
 	$(BIN)/python -m finetune.appraisers --shared ../shared/data
+
+safety-head: setup ## retrain the safety screen's head; needs the shared text corpora
+	@$(BIN)/python -m finetune.safety_head --shared ../shared/data --open tests/safety_turns_open.toml tests/safety_turns_more.toml
