@@ -7,6 +7,7 @@ words, because a conversation is read again at every turn. Heads and their input
 from __future__ import annotations
 
 import hashlib
+import re
 import threading
 import unicodedata
 from collections import OrderedDict
@@ -36,6 +37,7 @@ LONGEST_HEARD = 480
 N_PICTOGRAPHS = 8
 """Different pictographs of a line that are spelt out."""
 _LAST_LETTERS = 0x2000
+_BLANK = re.compile(r"\s+")
 N_KEPT = 1024
 """Lines kept: about 6 MB, and more than are read of a conversation."""
 
@@ -110,11 +112,15 @@ class EncoderHearing:
         return found
 
     def causes(self, text: str) -> CauseWords:
-        """See `Hearing.causes`. Of a long line only the beginning is read, so that places in it stay right."""
+        """See `Hearing.causes`. Of a long line what is read of it counts; pictographs have no places."""
         if self._permissive or not text.strip():
             return ()
-        if clipped(spelt(clipped(text))) == text:
-            return self.line(text).cause_words
+        read = clipped(text)
+        if spelt(read) == read:
+            # The tail of a line that was clipped stands as far from its end as it did.
+            head, shift = (len(read), 0) if read == text else (len(_head(text)), len(text) - len(read))
+            moved = ((0 if a < head else shift, a, b, p) for a, b, p in self.line(text).cause_words)
+            return tuple((a + s, b + s, p) for s, a, b, p in moved)
         with self._lock:
             return self._causes(self._encoder.words([text[:LONGEST_HEARD]])[0])
 
@@ -184,9 +190,16 @@ def clipped(text: str) -> str:
     """
     if len(text) <= LONGEST_HEARD:
         return text
-    third = LONGEST_HEARD // 3
-    head, tail = text[:third], text[-2 * third :]
-    return f"{head.rsplit(maxsplit=1)[0] if ' ' in head else head} {tail.split(maxsplit=1)[-1]}"
+    tail = text[1 + LONGEST_HEARD // 3 - LONGEST_HEARD :]
+    # Cut after its first blank, so that what is left is a piece of the text as it stands.
+    blank = _BLANK.search(tail)
+    return f"{_head(text)} {tail[blank.end() :] if blank and blank.end() < len(tail) else tail}"
+
+
+def _head(text: str) -> str:
+    """The beginning of a long line."""
+    head = text[: LONGEST_HEARD // 3]
+    return head.rsplit(maxsplit=1)[0] if len(head.split()) > 1 else head
 
 
 def _as_meld(found: Double, classes: Sequence[str]) -> Double:

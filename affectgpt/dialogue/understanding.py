@@ -29,6 +29,8 @@ SURE: Final = 0.5
 """Probability from which a word is one of those that caused a feeling: the head is calibrated."""
 _GAP = 1
 """Words of a lower probability that a cause may run across."""
+_APART = 3
+"""Characters between two words from which something was left out between them, as in a long line."""
 DIFFERS: Final = 0.5
 """Probability at which a reading of another kind than the self-report is held to differ from it."""
 _CLOSE = frozenset({("sad", "fearful"), ("sad", "angry"), ("fearful", "angry"), ("happy", "surprised")})
@@ -140,7 +142,8 @@ def cause_of(said: str, causes: CauseWords) -> Cause | None:
         end, gap = start, 0
         for k in range(start + 1, len(causes)):
             gap = 0 if causes[k][2] >= SURE else gap + 1
-            if gap > _GAP or said[causes[k - 1][0] : causes[k - 1][1]].endswith((".", "!", "?")):
+            between = causes[k - 1][1], causes[k][0]
+            if gap > _GAP or between[1] - between[0] > _APART or said[: between[0]].endswith((".", "!", "?")):
                 break
             end = k if gap == 0 else end
         weight = sum(p - SURE for _, _, p in causes[start : end + 1])

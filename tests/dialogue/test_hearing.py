@@ -14,7 +14,8 @@ from affectgpt.dialogue.hearing import LONGEST_HEARD, EncoderHearing, clipped, s
 @given(st.text(max_size=3 * LONGEST_HEARD))
 def test_what_is_read_of_a_line_is_bounded_and_was_said(text: str) -> None:
     found = clipped(text)
-    assert len(found) <= LONGEST_HEARD + 1
+    assert len(found) <= LONGEST_HEARD
+    assert clipped(found) == found
     assert found == text or (len(text) > LONGEST_HEARD and text.startswith(found[:10]) and text.endswith(found[-10:]))
 
 
@@ -48,6 +49,16 @@ def test_cause_words_have_their_places(hearing: EncoderHearing) -> None:
     assert [text[a:b] for a, b, _ in found] == text.split()
     assert all(0 <= p <= 1 for _, _, p in found)
     assert hearing.causes("  ") == ()
+
+
+@pytest.mark.slow
+def test_a_long_lines_words_keep_their_places(hearing: EncoderHearing) -> None:
+    text = "I am so tired. " + "We went on and on, day after day. " * 30 + "And then my dog died."
+    found = hearing.causes(text)
+    words = [text[a:b] for a, b, _ in found]
+    assert words[:4] == ["I", "am", "so", "tired."]
+    assert words[-1] in text.split()
+    assert all(word in text.split() for word in words)
 
 
 @pytest.mark.slow
