@@ -8,8 +8,9 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, TypeVar
+from typing import TYPE_CHECKING, Final, Literal, TypeVar
 
 from affectgpt.agent import AffectAgent, Parts, Senses
 from affectgpt.batch.fetching import Medium
@@ -29,6 +30,10 @@ __all__ = ["Evidence", "EvidenceStage", "How"]
 
 How = Literal["read", "recalled", "shared", "words"]
 """A worker read the medium; the cache had it; another row had it read at the same moment; there was none to read."""
+
+_OF_WORDS: Final = ("torch", "transformers")
+"""What the panel loads when the first words come. A row names the libraries that its process has loaded: loaded from
+the beginning, they are named in every row, whichever rows the process had before and on whatever machine."""
 
 _T = TypeVar("_T")
 
@@ -168,4 +173,6 @@ def _told_of(weighed: Outcome, item: Item, options: AgentOptions) -> Outcome:
 def _open_panel(permissive: bool, coverage: float) -> Appraiser:
     from affectgpt.appraise.panel import Panel
 
+    for library in _OF_WORDS:
+        import_module(library)
     return Panel(permissive, coverage)
