@@ -26,6 +26,7 @@ except ModuleNotFoundError as error:
 
 if TYPE_CHECKING:
     import openai
+    from langchain_core.language_models import LanguageModelInput
     from langchain_core.messages import BaseMessage
     from langchain_core.outputs import ChatGenerationChunk, ChatResult
 
@@ -48,8 +49,9 @@ class ChatAffectGPT(ChatOpenAI):
     """`ChatOpenAI` for `affectgpt serve`. Everything that it takes is taken here.
 
     The three parts stand in `additional_kwargs["reasoning_content"]`, and as a reasoning block in `content_blocks`;
-    what else the gateway says (`affect` where asked for, `card`, `uploads`, `ai_generated`) in `response_metadata`.
-    The key is `api_key`, else AFFECTGPT_API_KEY.
+    what else the gateway says (`affect` where asked for, `card`, `uploads`, `ai_generated`) in `response_metadata`. An
+    answer that stands among the messages of a later turn takes its `additional_kwargs["dialogue"]` along (persona,
+    strategy, own emotion), so that the conversation goes on from it. The key is `api_key`, else AFFECTGPT_API_KEY.
     """
 
     model_name: str = Field(default=MODEL, alias="model")
@@ -57,6 +59,15 @@ class ChatAffectGPT(ChatOpenAI):
     openai_api_key: SecretStr | Callable[[], str] | Callable[[], Awaitable[str]] | None = Field(
         default_factory=_own_key, alias="api_key"
     )
+
+    def _get_request_payload(
+        self, input_: LanguageModelInput, *, stop: list[str] | None = None, **kwargs: Any
+    ) -> dict[str, Any]:
+        payload = super()._get_request_payload(input_, stop=stop, **kwargs)
+        for message, row in zip(self._convert_input(input_).to_messages(), payload.get("messages") or (), strict=False):
+            if held := message.additional_kwargs.get("dialogue"):
+                row["dialogue"] = held
+        return payload
 
     def _create_chat_result(
         self, response: dict[str, Any] | openai.BaseModel, generation_info: dict[str, Any] | None = None
@@ -87,6 +98,8 @@ def _keep(message: BaseMessage, document: Mapping[str, Any], told: Mapping[str, 
     thought = next((told[name] for name in _THOUGHTS if isinstance(told.get(name), str)), "")
     if thought:
         message.additional_kwargs["reasoning_content"] = thought
+    if isinstance(told.get("dialogue"), dict):
+        message.additional_kwargs["dialogue"] = told["dialogue"]
     # Under the name of OpenAI, LangChain's `content_blocks` would leave the thought out again.
     message.response_metadata["model_provider"] = MODEL
     message.response_metadata |= {name: document[name] for name in _EXTRAS if document.get(name) is not None}

@@ -218,6 +218,20 @@ def test_the_outcome_comes_where_it_is_asked_for(gateway: Gateway) -> None:
         assert answer.response_metadata["affect"]["decision"]["label"] == "sad"
 
 
+def test_a_conversation_goes_on_from_what_an_answer_carries(gateway: Gateway) -> None:
+    chat = own(gateway, extra_body={"affect": True})
+    for answer in (chat.invoke(SAD), whole(chat, SAD)):
+        carried = answer.additional_kwargs["dialogue"]
+        assert set(carried) == {"persona", "strategy", "own"}
+        began = [HumanMessage(SAD), AIMessage(answer.text), HumanMessage("I still am.")]
+        went_on = [HumanMessage(SAD), answer, HumanMessage("I still am.")]
+        anew, later = (
+            chat.invoke(said).response_metadata["affect"]["dialogue"]["own"]["before"] for said in (began, went_on)
+        )
+        # On the way back to its own mood, and not there yet.
+        assert carried["own"]["valence"] < later["valence"] < anew["valence"]
+
+
 def test_in_a_crisis_the_card_is_there_once(gateway: Gateway) -> None:
     chat = own(gateway, extra_body={"locale": "de-DE"})
     for answer in (chat.invoke(CRISIS), whole(chat, CRISIS)):
