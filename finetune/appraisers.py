@@ -9,12 +9,19 @@ from __future__ import annotations
 import argparse
 import logging
 import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from affectgpt.appraise.heads import head_folder
-from finetune import appraise_face, appraise_voice, appraise_words
+from finetune import appraise_face, appraise_voice, appraise_words, empathy_heads, reader_heads
 
-TRAINERS = {"words": appraise_words.train, "voice": appraise_voice.train, "face": appraise_face.train}
+TRAINERS: Mapping[str, Callable[[Path, Path, int], object]] = {
+    "words": appraise_words.train,
+    "voice": appraise_voice.train,
+    "face": appraise_face.train,
+    "difference": reader_heads.train,
+    "empathy": empathy_heads.train,
+}
 """What is trained, in order: each takes the shared data's folder, the folder to write to and the seed."""
 
 

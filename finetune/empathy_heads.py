@@ -28,7 +28,7 @@ from finetune import word_figures as figures
 from finetune.cards import making
 from finetune.fitting import Fit, fit_ridge, threads
 from finetune.folding import N_FOLDS, choose_penalty, folds
-from finetune.word_heads import Features, _straightened
+from finetune.word_heads import Features, straightened
 
 __all__ = ["fit_head", "held_out_answers", "train"]
 
@@ -81,7 +81,7 @@ def held_out_answers(x: NDArray[np.float32], y: Doubles, people: Sequence[str], 
         rest = fold != k
         others = [p for p, is_rest in zip(people, rest, strict=True) if is_rest]
         penalty, inner = choose_penalty(x[rest], y[rest], others, PENALTIES, seed + 1 + k)
-        found = _straightened(fit_ridge(x[rest], y[rest], penalty), inner, y[rest])
+        found = straightened(fit_ridge(x[rest], y[rest], penalty), inner, y[rest])
         guess[~rest] = np.clip(found(x[~rest]), 1, 7)
     return guess
 
@@ -89,7 +89,7 @@ def held_out_answers(x: NDArray[np.float32], y: Doubles, people: Sequence[str], 
 def fit_head(x: NDArray[np.float32], y: Doubles, people: Sequence[str], seed: int) -> tuple[Fit, float]:
     """The head fitted on all messages, with the penalty that does best by folds, and that penalty."""
     penalty, inner = choose_penalty(x, y, people, PENALTIES, seed)
-    return _straightened(fit_ridge(x, y, penalty), inner, y), penalty
+    return straightened(fit_ridge(x, y, penalty), inner, y), penalty
 
 
 def length_answers(messages: Sequence[Example], y: Doubles, fold: NDArray[np.intp]) -> Doubles:

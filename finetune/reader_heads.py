@@ -29,7 +29,7 @@ from finetune.cards import making
 from finetune.fitting import Fit, fit_ridge, threads
 from finetune.folding import N_FOLDS, choose_penalty
 from finetune.word_corpora import LICENCES, RATED, numbers, read_parts
-from finetune.word_heads import Features, _straightened
+from finetune.word_heads import Features, straightened
 
 __all__ = ["ALIKE", "calibrate", "conformal_cut", "differences", "flag_figures", "reliability", "train"]
 
@@ -176,7 +176,7 @@ def _moments(reader: dict[str, str], writer: dict[str, str], letter: str) -> tup
 
 def _fit(x: NDArray[np.float32], y: Doubles, ids: Sequence[str], seed: int) -> tuple[Fit, float]:
     penalty, said = choose_penalty(x, y, ids, PENALTIES, seed)
-    return _straightened(fit_ridge(x, y, penalty), said, y), penalty
+    return straightened(fit_ridge(x, y, penalty), said, y), penalty
 
 
 def _figure(statistic: Any, n: int) -> list[float | None]:

@@ -21,7 +21,7 @@ from finetune import word_figures as figures
 from finetune.fitting import Fit, Recipe, fit, fit_ridge, temperature
 from finetune.word_corpora import LABEL_SETS, LICENCES, RATED, Parts, dialogues, numbers, tags, targets
 
-__all__ = ["BASIC_WEIGHTS", "Made", "fit_basic", "fit_dialogue", "fit_dimensions", "fit_situations", "fit_tags"]
+__all__ = ["BASIC_WEIGHTS", "Made", "fit_basic", "fit_dialogue", "fit_dimensions", "fit_situations", "fit_tags", "straightened"]
 
 TAGS = Recipe("sigmoid", hidden=256, epochs=5, batch=256)
 SITUATIONS = Recipe("softmax", epochs=8, decay=0.3, dropout=0.4)
@@ -76,7 +76,7 @@ def fit_dimensions(parts: Parts, tagged: Fit, made: Made) -> None:
     """EmoBank's valence, arousal and dominance: reader's, writer's and both."""
     y = numbers(parts.fitted)
     found = fit_ridge(own(parts.fitted, tagged, made), y, PENALTY)
-    found = _straightened(found, found(own(parts.held, tagged, made)), numbers(parts.held))
+    found = straightened(found, found(own(parts.held, tagged, made)), numbers(parts.held))
     guess = np.clip(found(own(parts.judged, tagged, made)), -1, 1)
     judged = figures.of_numbers(guess, numbers(parts.judged), RATED, np.nanmean(y, axis=0).tolist())
     split = "EmoBank's own train; slopes on a tenth of it that nothing was fitted on; figures on its dev"
@@ -178,7 +178,7 @@ def _stacked(
     return x, y, np.concatenate([np.full(len(y), weights[name]) for name, (_, y) in rows.items()])
 
 
-def _straightened(found: Fit, guess: NDArray[np.float64], gold: NDArray[np.float64]) -> Fit:
+def straightened(found: Fit, guess: NDArray[np.float64], gold: NDArray[np.float64]) -> Fit:
     """The fit with each output brought to the line of the gold on it, as told by rows that it was not fitted on."""
     weights = dict(found.weights)
     weight, bias = weights["0.weight"].astype(np.float64), weights["0.bias"].astype(np.float64)
