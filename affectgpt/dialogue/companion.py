@@ -33,7 +33,7 @@ from affectgpt.dialogue.records import (
 )
 from affectgpt.dialogue.speakers import plain
 from affectgpt.dialogue.strategies import Situation, choose
-from affectgpt.dialogue.transitions import Transitions, load_transitions
+from affectgpt.dialogue.transitions import Transitions, load_transitions, no_transitions
 from affectgpt.dialogue.understanding import Budgets, Understander
 from affectgpt.dialogue.writing import write
 from affectgpt.errors import AffectError, EngineError, InputError
@@ -59,8 +59,8 @@ class CompanionOptions:
     persona: a name or a YAML file. two_stages: whether the engine decides the feeling by HEF, one or two short answers
     more a turn; else the small model does. retells: whether the engine tells the memory shorter, one answer more.
     policy: whether the policy fitted on ESConv stands in for the table of alignment. permissive: only heads that were
-    trained on freely licensed data; then there is no policy either. budgets: of the dialogue shown and remembered.
-    sampling: of the reply.
+    trained on freely licensed data; then there is no policy either, and no line counts for the next. budgets: of the
+    dialogue shown and remembered. sampling: of the reply.
     """
 
     persona: str = "warm"
@@ -227,7 +227,8 @@ class Companion:
     def _understood(self, asked: Asked, engine: Engine | None) -> Understanding:
         with self._loading:
             if self._understander is None:
-                transitions = self._transitions or load_transitions()
+                shipped = no_transitions if self.options.permissive else load_transitions
+                transitions = self._transitions or shipped()
                 self._understander = Understander(self._hearing, transitions, self._prompts, self.options.budgets)
         feeling = self.options.feeling if self.options.two_stages else None
         return self._understander.read(asked, engine, feeling, self.options.retells)

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from affectgpt.corpora import MELD
-from affectgpt.dialogue import Asked, Companion, CompanionOptions
+from affectgpt.dialogue import Asked, Companion, CompanionOptions, Line
 from affectgpt.dialogue.hearing import LONGEST_HEARD, EncoderHearing, clipped, spelt
 
 
@@ -67,3 +67,8 @@ def test_the_permissive_heads_hold_a_conversation_too() -> None:
     assert turn.understanding is not None
     assert turn.understanding.feeling.label_set == "basic8"
     assert turn.understanding.cause is None
+    said = (Line("you", "I lost my job and I am scared."), Line("agent", "I see.", is_agent=True))
+    later = Companion(CompanionOptions(permissive=True)).answer(Asked("The train is late.", said), None)
+    assert later.understanding is not None
+    (state, *_) = later.understanding.speakers
+    assert (state.inertia, state.contagion) == (0.0, 0.0), "counts of MELD are under the GPL"
