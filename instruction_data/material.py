@@ -19,7 +19,6 @@ from affectgpt.errors import OptionError
 from affectgpt.records import FaceTrack, Source, VoiceTrack
 from affectgpt.records.instruction import Split
 from instruction_data.corrections import read_corrections
-from instruction_data.esconv import read_esconv
 from instruction_data.splits import Splitter, fold
 from instruction_data.tracks import AgentSenses, Recording, Senser, keep
 
@@ -256,7 +255,7 @@ KINDS: Mapping[str, Callable[[Origin], Corpus]] = {
     "reccon": lambda o: corpora.read_reccon(o.path),
     "emobank": lambda o: corpora.read_emobank(o.path),
     "empathetic_dialogues": _replies,
-    "esconv": lambda o: read_esconv(o.path),
+    "esconv": lambda o: corpora.read_esconv(o.path),
     "feedback": lambda o: read_corrections(o.path),
     "ravdess": lambda o: corpora.read_ravdess(o.path),
     "muxspace": _images,

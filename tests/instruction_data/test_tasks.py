@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from affectgpt.appraise.prototypes import appraise
-from affectgpt.corpora import GOEMOTIONS, Example
+from affectgpt.corpora import GOEMOTIONS, STRATEGIES, Example, read_esconv
 from affectgpt.cues import load_cues
 from affectgpt.emotions import load_lexicon
 from affectgpt.evaluation.faithfulness import said_yes
@@ -20,7 +20,6 @@ from affectgpt.mentions import find_mentions
 from affectgpt.records import Message, Modality, Observations
 from affectgpt.textualize import Sensed, tell
 from instruction_data.drafts import Draft, Workbench
-from instruction_data.esconv import STRATEGIES, read_esconv
 from instruction_data.evidence import draw_face
 from instruction_data.filters import FilterOptions, Filters
 from instruction_data.material import Material, Said
