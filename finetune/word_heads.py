@@ -21,7 +21,16 @@ from finetune import word_figures as figures
 from finetune.fitting import Fit, Recipe, fit, fit_ridge, temperature
 from finetune.word_corpora import LABEL_SETS, LICENCES, RATED, Parts, dialogues, numbers, tags, targets
 
-__all__ = ["BASIC_WEIGHTS", "Made", "fit_basic", "fit_dialogue", "fit_dimensions", "fit_situations", "fit_tags", "straightened"]
+__all__ = [
+    "BASIC_WEIGHTS",
+    "Made",
+    "fit_basic",
+    "fit_dialogue",
+    "fit_dimensions",
+    "fit_situations",
+    "fit_tags",
+    "straightened",
+]
 
 TAGS = Recipe("sigmoid", hidden=256, epochs=5, batch=256)
 SITUATIONS = Recipe("softmax", epochs=8, decay=0.3, dropout=0.4)
