@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING
 
 from affectgpt import textualize
 from affectgpt.answers import HEADINGS, write_conclusion
 from affectgpt.dialogue import Asked, Line
 from affectgpt.dialogue.speakers import AGENT, lines_of
-from affectgpt.engines.engine import split_reasoning
 from affectgpt.records import Explanation, Message, Modality, Observations, Outcome, UnparsedAnswer, Verdict
 
 if TYPE_CHECKING:
     from serve.events import TurnRequest
 
 __all__ = [
-    "LoopGuard",
-    "ThoughtFilter",
     "asked_of",
     "conclusion",
     "key_observations",
@@ -27,7 +23,6 @@ __all__ = [
 
 N_OBSERVED = 6
 """Observations shown to the writer of a reply: the first of each modality, which are ranked."""
-_WORD = re.compile(r"\w+")
 
 
 def key_observations(observations: Observations) -> str:
@@ -114,35 +109,3 @@ def observed_lines(outcome: Outcome) -> tuple[str, ...]:
         ranked = outcome.observations.of(modality)[: N_OBSERVED // len(Modality)]
         lines += [o.text for o in ranked if not o.is_missing]
     return tuple(lines)
-
-
-class LoopGuard:
-    """Sees a reply that begins to repeat itself, as small models do: a sentence that was said before ends it."""
-
-    def __init__(self) -> None:
-        self._said: set[str] = set()
-
-    def repeats(self, sentence: str) -> bool:
-        """Whether these words stood in the reply already."""
-        words = " ".join(_WORD.findall(sentence.lower()))
-        is_known = bool(words) and words in self._said
-        self._said.add(words)
-        return is_known
-
-
-class ThoughtFilter:
-    """Lets a streamed answer through without the `<think>` block that it may begin with."""
-
-    def __init__(self) -> None:
-        self._text = ""
-        self._shown = 0
-
-    def push(self, piece: str) -> str:
-        """What may be shown now."""
-        self._text += piece
-        if "<think>".startswith(self._text.lstrip()[:7]) and len(self._text.lstrip()) < 7:
-            return ""
-        answer = split_reasoning(self._text)[1]
-        new = answer[self._shown :]
-        self._shown = len(answer)
-        return new

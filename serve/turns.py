@@ -23,6 +23,7 @@ from affectgpt.agent import AffectAgent, Parts, Progress, Senses
 from affectgpt.appraise.panel import Appraiser
 from affectgpt.dialogue import Parts as DialogueParts
 from affectgpt.dialogue import Prepared, Turn
+from affectgpt.dialogue.writing import LoopGuard, ThoughtFilter
 from affectgpt.errors import AffectError, InputError, OptionError
 from affectgpt.jobs import Stopped
 from affectgpt.prompting import PromptLibrary
@@ -30,7 +31,7 @@ from affectgpt.readers import AgentOptions, FaceOptions, SpeechOptions
 from affectgpt.records import Completion, Modality, Outcome, Prompt, Sampling
 from affectgpt.safety import Finding, Screen, gravest, help_card, replacement
 from serve.companions import Companions
-from serve.composing import LoopGuard, ThoughtFilter, asked_of, conclusion, key_observations, setting_note
+from serve.composing import asked_of, conclusion, key_observations, setting_note
 from serve.events import (
     Called,
     Carded,

@@ -15,7 +15,7 @@ from affectgpt.safety import Screen, SentenceGate
 if TYPE_CHECKING:
     from affectgpt.engines.engine import Engine
 
-__all__ = ["Written", "write"]
+__all__ = ["LoopGuard", "ThoughtFilter", "Written", "write"]
 
 _WORD = re.compile(r"\w+")
 
@@ -36,21 +36,19 @@ def write(prompt: Prompt, engine: Engine, sampling: Sampling, screen: Screen) ->
     It ends at a finding that stops, at a sentence that was said before (small models begin to repeat themselves), and
     where the engine fails; closing it stops the model.
     """
-    gate, thoughts, said, text = SentenceGate(screen), _Thoughts(), set[str](), ""
+    gate, thought, loop, text = SentenceGate(screen), ThoughtFilter(), LoopGuard(), ""
     pieces = engine.stream(prompt, sampling)
     completion: Completion | None = None
     try:
         while completion is None:
             try:
-                sentences = gate.feed(thoughts.without(next(pieces)))
+                sentences = gate.feed(thought.push(next(pieces)))
             except StopIteration as end:
                 completion = end.value
                 sentences = gate.finish()
             for sentence in sentences:
-                words = " ".join(_WORD.findall(sentence.lower()))
-                if words and words in said:
+                if loop.repeats(sentence):
                     return Written(text, completion)
-                said.add(words)
                 text += sentence
                 yield sentence
             if gate.held is not None:
@@ -62,18 +60,32 @@ def write(prompt: Prompt, engine: Engine, sampling: Sampling, screen: Screen) ->
     return Written(text, completion)
 
 
-class _Thoughts:
-    """Takes a leading `<think>` block out of a streamed answer."""
+class LoopGuard:
+    """Sees a reply that begins to repeat itself, as small models do: a sentence that was said before ends it."""
 
     def __init__(self) -> None:
-        self._text, self._given = "", 0
+        self._said: set[str] = set()
 
-    def without(self, piece: str) -> str:
-        """What may be shown of the answer by now, less what was given before."""
+    def repeats(self, sentence: str) -> bool:
+        """Whether these words stood in the reply already."""
+        words = " ".join(_WORD.findall(sentence.lower()))
+        is_known = bool(words) and words in self._said
+        self._said.add(words)
+        return is_known
+
+
+class ThoughtFilter:
+    """Lets a streamed answer through without the `<think>` block that it may begin with."""
+
+    def __init__(self) -> None:
+        self._text, self._shown = "", 0
+
+    def push(self, piece: str) -> str:
+        """What may be shown by now, less what was shown before."""
         self._text += piece
         begun = self._text.lstrip()
         if len(begun) < len("<think>") and "<think>".startswith(begun):
             return ""
         answer = split_reasoning(self._text)[1]
-        new, self._given = answer[self._given :], len(answer)
+        new, self._shown = answer[self._shown :], len(answer)
         return new
